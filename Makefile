@@ -1,0 +1,79 @@
+# Everything is installed into .venv and called from there, so no environment has to be activated.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo demo-archives test lint format lock clean
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV_STAMP := .venv/uv.stamp
+SETUP_STAMP := .venv/setup.stamp
+DEV_STAMP := .venv/dev.stamp
+
+DEMO := --configfile demo/config.yaml
+PYTHON_FILES := workflow/scripts tests demo
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(SETUP_STAMP) ## install the workflow into .venv (PYTHON=python3.12 chooses the interpreter)
+
+run: setup ## run the workflow with config.yaml on all cores
+	$(BIN)/snakemake --cores all
+
+demo: setup demo-archives ## run the workflow on sample archives with the bundled detector
+	$(BIN)/snakemake --cores all $(DEMO)
+	$(BIN)/snakemake --report demo/report.html $(DEMO)
+	@printf '%s\n' '' \
+		'One crop per person:   demo/output/Person' \
+		'Photos without one:    demo/output/No_Person' \
+		'What became of what:   demo/output/manifests' \
+		'One row per archive:   demo/output/summary.csv' \
+		'Report for a browser:  demo/report.html'
+
+demo-archives: setup
+	$(BIN)/python demo/make_archives.py demo/raw_zips
+
+test: $(DEV_STAMP) ## run all tests
+	$(BIN)/python -m pytest -q tests
+
+lint: $(DEV_STAMP) demo-archives ## check style, types and the workflow
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy workflow/scripts/zipcrop
+	$(BIN)/snakemake --lint $(DEMO)
+
+format: $(DEV_STAMP) ## format the code
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/snakefmt Snakefile workflow
+
+lock: $(UV_STAMP) ## pin the dependencies anew after an edit of envs/*.in (LOCK=--upgrade takes the newest)
+	$(COMPILE) $(LOCK) envs/requirements.in -o envs/requirements.txt
+	$(COMPILE) $(LOCK) envs/requirements-dev.in -o envs/requirements-dev.txt
+
+clean: ## remove .venv, caches and the demo's output; your archives, results and rerun records stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo/raw_zips demo/output demo/report.html
+	find workflow tests demo -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps are written last: whatever was interrupted is done again.
+$(UV_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+		{ echo "zipcrop needs Python 3.11, 3.12 or 3.13, which '$(PYTHON)' is not; name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "'$(PYTHON)' lacks the module venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+# --reinstall: an interrupted installation can leave packages that look complete.
+$(SETUP_STAMP): envs/requirements.txt $(UV_STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall --require-hashes -r $<
+	touch $@
+
+$(DEV_STAMP): envs/requirements-dev.txt $(SETUP_STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall --require-hashes -r $<
+	touch $@

@@ -1,0 +1,30 @@
+"""Does one archive: crops, originals without people, and the manifest. Called by the rule crop_archive."""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+
+from zipcrop import job
+from zipcrop.errors import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for option in ("archive", "zip", "fingerprint"):
+        parser.add_argument(f"--{option}", required=True)
+    for option in ("model", "output", "log"):
+        parser.add_argument(f"--{option}", required=True, type=Path)
+    for option in ("settings", "speed"):
+        parser.add_argument(f"--{option}", required=True, type=json.loads)
+    parser.add_argument("--threads", required=True, type=int)
+    options = vars(parser.parse_args())
+    # A job that is told to end must end its workers, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    job.run(job.Job(**options.pop("speed"), **options))
+
+
+# Spawned workers import this file again: without the guard each would start workers of its own, for ever.
+if __name__ == "__main__":
+    run_script(main)

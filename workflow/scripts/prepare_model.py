@@ -1,0 +1,10 @@
+"""Checks weights and converts them for the engines. usage: prepare_model.py WEIGHTS.pt FOLDER/model.json"""
+
+import sys
+from pathlib import Path
+
+from zipcrop.errors import run_script
+from zipcrop.weights import prepare
+
+if __name__ == "__main__":
+    run_script(lambda: prepare(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,24 @@
+"""Deletes the results of archives that are gone."""
+
+import argparse
+from pathlib import Path
+
+from zipcrop import catalog, summary
+from zipcrop.errors import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raw-zips", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    options = parser.parse_args()
+    orphans = summary.orphans(options.output, catalog.find_archives(options.raw_zips))
+    for archive in orphans:
+        summary.remove(options.output, archive)
+        print(f"deleted the results of {archive}")
+    if not orphans:
+        print(f"nothing to prune in {options.output}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,38 @@
+"""Writes the summary of all archives, and names what failed and what is left of archives that are gone."""
+
+import argparse
+from pathlib import Path
+
+from zipcrop import catalog, manifest, summary
+from zipcrop.errors import run_script
+
+MOST_LINES = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raw-zips", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    options = parser.parse_args()
+    found = catalog.find_archives(options.raw_zips)
+    # One that came while the run was under way has no manifest; the next run does it.
+    archives = {archive: path for archive, path in found.items() if manifest.path(options.output, archive).exists()}
+    table, failures = summary.summarize(options.output, archives)
+    summary.write(table, options.output)
+    print(summary.closing_line(table))
+    show("failed", failures, "every reason is in its archive's manifest")
+    orphans = summary.orphans(options.output, found)
+    show("warning: results without an archive", orphans, "`snakemake prune` deletes them")
+
+
+def show(title: str, lines: list[str], advice: str) -> None:
+    """Prints `lines` under `title`, unless there are none."""
+    if lines:
+        print(f"{title}: {len(lines)} ({advice})")
+        print("\n".join(f"  {line}" for line in lines[:MOST_LINES]))
+    if len(lines) > MOST_LINES:
+        print(f"  … and {len(lines) - MOST_LINES} more")
+
+
+if __name__ == "__main__":
+    run_script(main)

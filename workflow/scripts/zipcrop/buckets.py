@@ -1,0 +1,61 @@
+"""Buckets: decoded images that wait for the engine, by letterbox shape, since only equal shapes go into one batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+
+class Shaped(Protocol):
+    """Anything with a letterbox."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the letterbox, pixels."""
+        ...
+
+
+T = TypeVar("T", bound=Shaped)
+
+
+class Buckets(Generic[T]):
+    """A queue that gives batches of one shape."""
+
+    def __init__(self, batch: int) -> None:
+        """Batches have at most `batch` items."""
+        self._batch = batch
+        self._buckets: dict[tuple[int, int], deque[tuple[int, T]]] = {}
+        self._arrivals = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, item: T) -> None:
+        """Adds an item."""
+        with self._changed:
+            self._buckets.setdefault(item.shape, deque()).append((self._arrivals, item))
+            self._arrivals += 1
+            self._changed.notify()
+
+    def close(self) -> None:
+        """No more items will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def take(self) -> list[T]:
+        """The item that has waited longest with others of its shape, as many as make a batch; waits for one if there is
+        none. Empty once closed and used up.
+
+        It never waits for a batch to fill: an engine that asks has nothing to do, and while it is busy the next batch
+        grows by itself.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._buckets or self._closed)
+            if not self._buckets:
+                return []
+            shape, bucket = min(self._buckets.items(), key=lambda entry: entry[1][0][0])
+            batch = [bucket.popleft()[1] for _ in range(min(self._batch, len(bucket)))]
+            if not bucket:
+                del self._buckets[shape]
+            return batch

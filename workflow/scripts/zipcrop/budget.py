@@ -1,0 +1,27 @@
+"""A budget of bytes that threads share, so that memory does not grow with the size or number of images."""
+
+from __future__ import annotations
+
+import threading
+
+
+class ByteBudget:
+    """Hands out bytes up to a total, and makes takers wait for more. Who asks for more than the total gets it while
+    nobody else holds any."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._held = 0
+        self._changed = threading.Condition()
+
+    def acquire(self, size: int) -> None:
+        """Takes `size` bytes, waiting for them if need be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held == 0 or self._held + size <= self._total)
+            self._held += size
+
+    def release(self, size: int) -> None:
+        """Gives `size` bytes back."""
+        with self._changed:
+            self._held -= size
+            self._changed.notify_all()

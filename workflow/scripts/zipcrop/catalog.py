@@ -1,0 +1,143 @@
+"""The catalog: which archives there are, what they are called, and a fingerprint of each one's content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from zipcrop.archive import ArchiveError, open_file
+from zipcrop.errors import CatalogError
+
+_END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
+_ZIP64_LOCATOR = struct.Struct("<4sLQL")
+_ZIP64_END_OF_DIRECTORY = struct.Struct("<4sQ2H2L4Q")
+_LONGEST_COMMENT = 65535
+
+
+def find_archives(raw_zips: str | Path) -> dict[str, str]:
+    """The archives below the folder `raw_zips`, subfolders and links included: id to path, in natural order of the ids.
+
+    An id is the path below `raw_zips` without `.zip`, with `/`. Raises CatalogError where there is no folder or no
+    archive, where two archives would share a folder for their results, or where Snakemake cannot carry a name.
+    """
+    root = Path(raw_zips)
+    if not root.is_dir():
+        raise CatalogError(f"there is no folder {root}; make it and put ZIP archives into it, or set raw_zips")
+    archives: dict[str, str] = {}
+    for path in _zip_files(root):
+        relative = path.relative_to(root).as_posix()
+        archive = relative[: -len(".zip")]
+        _check_name(relative, archive, root)
+        if archive in archives:
+            raise CatalogError(
+                f"{archives[archive]} and {path} have the same name but for the letter case of .zip; rename one"
+            )
+        archives[archive] = str(path)
+    if not archives:
+        raise CatalogError(f"there is no ZIP archive in {root}; put some there, or set raw_zips to where they are")
+    _check_nesting(archives)
+    return {archive: archives[archive] for archive in sorted(archives, key=_natural)}
+
+
+def _zip_files(root: Path) -> Iterator[Path]:
+    seen = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # a link back up
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from (Path(folder, file) for file in files if file.lower().endswith(".zip"))
+
+
+def _check_name(relative: str, archive: str, root: Path) -> None:
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(relative).decode(errors="backslashreplace")
+        raise CatalogError(f"the name of archive {shown} in {root} is not UTF-8; rename it") from None
+    if re.search(r"[{}\x00-\x1f]", relative):
+        raise CatalogError(f"archive {relative!r} in {root} has a brace or control character in its name; rename it")
+    if archive == "" or archive.endswith("/"):
+        raise CatalogError(f"archive {relative!r} in {root} has no name before .zip; rename it")
+
+
+def _check_nesting(archives: dict[str, str]) -> None:
+    # An archive's results take one folder and three files called after it.
+    taken = {f"{archive}{suffix}": path for archive, path in archives.items() for suffix in ("", ".csv", ".json", ".log")}
+    for archive, path in archives.items():
+        parts = archive.split("/")
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            if folder in taken:
+                raise CatalogError(
+                    f"the results of {path} would lie inside those of {taken[folder]}; rename one, or move the archive "
+                    "out of the folder that is called like the other"
+                )
+
+
+def _natural(archive: str) -> list[tuple[int, int, str]]:
+    """Sorts images(2) before images(10)."""
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", archive) if part]
+
+
+@functools.cache
+def fingerprint(path: str) -> str:
+    """A hash of the archive's central directory: names, sizes, CRCs and places of all members, read raw.
+
+    It changes with the content and with nothing else, whatever the times of the file. A file without a readable central
+    directory is known by its size, beginning and end instead. Never raises: what cannot be read is `unreadable`, and
+    the job that has to read it says why.
+    """
+    try:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            end = min(size, _END_OF_DIRECTORY.size + _LONGEST_COMMENT)
+            file.seek(size - end)
+            tail = file.read(end)
+            directory = _directory_span(file, tail, size)
+            digest = hashlib.sha256(f"{size}:".encode())
+            if directory is None:
+                file.seek(0)
+                digest.update(file.read(end) + tail)
+                return f"broken-{digest.hexdigest()[:32]}"
+            offset, length = directory
+            file.seek(offset)
+            while length > 0:
+                block = file.read(min(length, 1 << 20))
+                if not block:
+                    break
+                digest.update(block)
+                length -= len(block)
+            return digest.hexdigest()[:32]
+    except (OSError, ArchiveError):
+        return "unreadable"
+
+
+def _directory_span(file: BinaryIO, tail: bytes, size: int) -> tuple[int, int] | None:
+    """Offset and length in bytes of the central directory; `tail` is the end of the `file` of `size` bytes. None where
+    there is no directory that could be right. The format: PKWARE's APPNOTE, sections 4.3.14 to 4.3.16."""
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) - at < _END_OF_DIRECTORY.size:
+        return None
+    *_, length, offset, _ = _END_OF_DIRECTORY.unpack_from(tail, at)
+    end = size - len(tail) + at
+    if 0xFFFFFFFF in (length, offset):
+        zip64 = end - _ZIP64_LOCATOR.size - _ZIP64_END_OF_DIRECTORY.size
+        if zip64 >= 0:
+            file.seek(zip64)
+            record = _ZIP64_END_OF_DIRECTORY.unpack(file.read(_ZIP64_END_OF_DIRECTORY.size))
+            if record[0] == b"PK\6\6":
+                end, length = zip64, record[8]
+    # The directory ends where its end record begins, also where a stub before the archive shifts all offsets.
+    start = end - length
+    if start < 0:
+        return None
+    file.seek(start)
+    return (start, length) if length == 0 or file.read(4) == b"PK\1\2" else None

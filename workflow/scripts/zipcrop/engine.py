@@ -1,0 +1,44 @@
+"""The engine protocol: letterboxed images in, persons out. One module per engine; each is imported only if chosen."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from zipcrop import device as devices
+from zipcrop.model import Model
+from zipcrop.persons import Thresholds
+
+
+class Engine(Protocol):
+    """A detector that is ready to work."""
+
+    concurrency: int
+    """How many threads should call `detect` at once to keep the hardware busy."""
+    batch: int
+    """The most images per call that it gains from."""
+
+    def detect(self, batch: np.ndarray) -> list[np.ndarray]:
+        """The persons in each image of `batch`, uint8 (N, H, W, 3) BGR, letterboxed.
+
+        Gives N arrays, float32 (n, 5): x1, y1, x2, y2 in letterbox pixels and score, by falling score, as
+        `persons.select` does. Does not depend on the other images of the batch. May be called by several threads.
+        """
+        ...
+
+
+def load(model: Model, engine: devices.Engine, device: devices.Device, threads: int, batch: int, thresholds: Thresholds) -> Engine:
+    """The engine called `engine` on `device`, for `model`, with `threads` cores to itself, warmed up."""
+    loaded: Engine
+    if engine == "openvino":
+        from zipcrop.engine_openvino import OpenVINOEngine
+
+        loaded = OpenVINOEngine(model, threads, thresholds)
+    else:
+        from zipcrop.engine_torch import TorchEngine
+
+        loaded = TorchEngine(model, device, threads, batch, thresholds)
+    # The first inference allocates, and shows whether the engine works at all.
+    loaded.detect(np.full((1, 2 * model.stride, 2 * model.stride, 3), 114, np.uint8))
+    return loaded

@@ -1,0 +1,57 @@
+"""The OpenVINO engine, for CPUs."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import openvino as ov
+from openvino.preprocess import ColorFormat, PrePostProcessor
+
+from zipcrop.model import Model
+from zipcrop.persons import Thresholds, select
+
+
+class OpenVINOEngine:
+    """One inference stream per core, each on one thread.
+
+    An image's arithmetic is then the same however many cores and workers there are, and no core waits for another. A
+    batch is inferred image by image: on a CPU that is as fast as in one go (see benchmarks/README.md).
+    """
+
+    batch = 1
+
+    def __init__(self, model: Model, threads: int, thresholds: Thresholds) -> None:
+        """Compiles `model` for `threads` cores."""
+        self.concurrency = threads
+        self._person = model.person
+        self._thresholds = thresholds
+        core = ov.Core()
+        network = core.read_model(model.openvino)
+        # uint8 NHWC BGR goes in as it is; the conversion to what the model was trained on is part of the graph.
+        steps = PrePostProcessor(network)
+        pixels = steps.input()
+        pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
+        pixels.preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+        pixels.model().set_layout(ov.Layout("NCHW"))
+        self._compiled = core.compile_model(
+            steps.build(),
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_PRECISION_HINT": "f32",
+                "NUM_STREAMS": threads,
+                "INFERENCE_NUM_THREADS": threads,
+            },
+        )
+        self._local = threading.local()
+
+    def detect(self, batch: np.ndarray) -> list[np.ndarray]:
+        """See `Engine.detect`."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        return [self._detect_one(image) for image in batch]
+
+    def _detect_one(self, image: np.ndarray) -> np.ndarray:
+        output = self._local.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)[0]
+        return select(output[0], self._person, self._thresholds)

@@ -1,0 +1,51 @@
+"""Failures that stop a run. Each carries one sentence for the person at the terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+
+class ZipcropError(Exception):
+    """Something that stops the run: what is wrong, with which file, and what to do, in one sentence."""
+
+
+class ConfigError(ZipcropError):
+    """A configuration that cannot be run."""
+
+
+class CatalogError(ZipcropError):
+    """Archives that cannot be told apart, or that Snakemake cannot carry."""
+
+
+class ModelError(ZipcropError):
+    """Weights that cannot be had or used."""
+
+
+class MachineError(ZipcropError):
+    """A fault of the machine, not of the data: a full disk, a missing permission, an I/O error, a worker that cannot
+    start. A rerun carries on once the cause is removed."""
+
+    @classmethod
+    def from_os_error(cls, error: OSError, doing: str) -> MachineError:
+        """The sentence for `error`, which came up while `doing` (such as "writing crops of images(1)")."""
+        what = os.strerror(error.errno) if error.errno else str(error)
+        where = f" ({error.filename})" if error.filename else ""
+        advice = {
+            errno.ENOSPC: "free some space and run again",
+            errno.EDQUOT: "raise the quota or free some space, and run again",
+            errno.EACCES: "give yourself access and run again",
+            errno.EPERM: "give yourself access and run again",
+            errno.EROFS: "choose a writable folder and run again",
+        }.get(error.errno or 0, "check the disk and run again")
+        return cls(f"{what} while {doing}{where}; {advice}")
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Runs a script's `main`; a ZipcropError becomes one sentence on stderr and exit status 1, without a traceback."""
+    try:
+        main()
+    except ZipcropError as error:
+        sys.exit(f"zipcrop: error: {error}")

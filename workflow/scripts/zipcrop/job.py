@@ -1,0 +1,170 @@
+"""The crop job: one archive, from opening it to publishing its results."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zipcrop import RESULTS_VERSION, device, manifest
+from zipcrop.archive import Archive, ArchiveError, Limits, Member
+from zipcrop.catalog import fingerprint
+from zipcrop.errors import MachineError, ZipcropError
+from zipcrop.manifest import Outcome
+from zipcrop.model import Model
+from zipcrop.names import output_names
+from zipcrop.persons import Thresholds
+from zipcrop.pool import Pool
+from zipcrop.progress import Progress, in_words
+from zipcrop.staging import Staging
+from zipcrop.worker import CropSettings, Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with one archive."""
+
+    archive: str
+    zip: str
+    fingerprint: str
+    """The archive's when the run began."""
+    model: Path
+    """JSON of the prepared model."""
+    output: Path
+    log: Path
+    settings: dict[str, Any]
+    """Settings that change results, flat, as `settings.affecting_results` gives them."""
+    device: str
+    engine: str
+    batch: int
+    workers: int | str
+    threads: int
+    """Cores that the job has to itself."""
+
+
+def run(job: Job) -> None:
+    """Does the archive and publishes its results. Faults in the data end in the manifest.
+
+    Raises MachineError for a fault of the machine; then nothing is published, and the next run carries on.
+    """
+    try:
+        with Progress(job.archive, job.log) as progress:
+            _run(job, progress)
+    except OSError as error:
+        raise MachineError.from_os_error(error, f"working on {job.zip}") from None
+
+
+def _run(job: Job, progress: Progress) -> None:
+    clock = _Clock()
+    if fingerprint(job.zip) != job.fingerprint:
+        raise MachineError(f"{job.zip} changed since the run began; run again")
+    model = Model.read(job.model)
+    staging = Staging(
+        job.output, job.archive, job.fingerprint, model.sha256, json.dumps(job.settings), str(RESULTS_VERSION)
+    )
+    done, clock.seconds_before = staging.resume()
+    chosen_device, chosen_engine = device.choose(job.device, job.engine)
+    workers = device.worker_count(job.workers, chosen_device, job.threads)
+    limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
+    try:
+        with Archive(job.zip, limits) as archive:
+            members = archive.members()
+    except ArchiveError as error:
+        progress.say(f"the archive failed: {error}")
+        rows = manifest.failed_archive_rows(job.archive, str(error))
+    else:
+        photos = [member for member in members if not member.skip]
+        names = output_names([member.name for member in photos])
+        task = Task(
+            archive=job.archive,
+            zip=job.zip,
+            fingerprint=job.fingerprint,
+            names={member.index: name for member, name in zip(photos, names, strict=True)},
+            staging=staging.folder,
+            log=job.log,
+            model=model,
+            device=chosen_device,
+            engine=chosen_engine,
+            threads=max(1, job.threads // workers),
+            batch=job.batch,
+            image_size=job.settings["image_size"],
+            thresholds=Thresholds(*(job.settings[key] for key in ("confidence", "iou", "max_detections"))),
+            crop=CropSettings(*(job.settings[f"crop.{key}"] for key in ("padding", "min_size", "format", "quality"))),
+            limits=limits,
+        )
+        _work(Pool(task, workers), members, done, staging, progress, clock)
+        rows = _account(job.archive, members, done)
+        staging.check_files(file for outcome in done.values() for file in outcome.files())
+        progress.say(_closing_line(rows, clock.seconds()))
+    record = {
+        "archive": job.archive,
+        "zip": job.zip,
+        "fingerprint": job.fingerprint,
+        "model": {"name": model.name, "sha256": model.sha256},
+        "settings": job.settings,
+        "device": chosen_device,
+        "engine": chosen_engine,
+        "workers": workers,
+        "threads": job.threads,
+        "versions": _versions(),
+        "seconds": round(clock.seconds(), 3),
+    }
+    staging.publish(rows, record)
+
+
+class _Clock:
+    """The seconds that an archive has taken, over all tries."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self.seconds_before = 0.0
+
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self._started
+
+
+def _work(
+    pool: Pool, members: list[Member], done: dict[int, Outcome], staging: Staging, progress: Progress, clock: _Clock
+) -> None:
+    """Adds to `done` the outcome of every member that is not in it yet."""
+    todo = [member.index for member in members if not member.skip and member.index not in done]
+    if done:
+        progress.say(f"carrying on after {len(done)} members that an interrupted run has done")
+    for member in members:
+        if member.skip:
+            done[member.index] = Outcome(member.index, "skipped", member.skip)
+    progress.start(len(members), len(members) - len(todo))
+    for outcome in pool.run(todo):
+        staging.record(outcome, clock.seconds())
+        done[outcome.index] = outcome
+        if outcome.status == "failed":
+            progress.log(f"failed: {members[outcome.index].name!r}: {outcome.reason}")
+        progress.step(is_image=outcome.width is not None)
+
+
+def _account(archive: str, members: list[Member], done: dict[int, Outcome]) -> list[dict[str, Any]]:
+    """The manifest's rows; every member must have come to exactly one outcome."""
+    if sorted(done) != [member.index for member in members]:
+        raise ZipcropError(f"{archive}: {len(members)} members, but {len(done)} outcomes; please report this bug")
+    return [row for member in members for row in manifest.rows(archive, member, done[member.index])]
+
+
+def _closing_line(rows: list[dict[str, Any]], seconds: float) -> str:
+    members = Counter({row["member_index"]: row["status"] for row in rows}.values())
+    crops = sum(row["status"] == "person" for row in rows)
+    images = sum(members[status] for status in ("person", "no_person", "rejected"))
+    parts = [f"{members['person']} with people ({crops} crops)", f"{members['no_person']} without"]
+    parts += [f"{members[status]} {status}" for status in ("rejected", "failed", "skipped") if members[status]]
+    rate = images / max(seconds, 1e-9)
+    return f"done: {members.total()} members: {', '.join(parts)}; {in_words(seconds)}, {rate:.1f} images/s"
+
+
+def _versions() -> dict[str, str]:
+    packages = ("numpy", "opencv-python-headless", "openvino", "torch", "ultralytics-opencv-headless")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    return {"results": str(RESULTS_VERSION), "python": platform.python_version(), **versions}

@@ -1,0 +1,59 @@
+"""The letterbox: an image scaled to fit a square, padded to the smallest rectangle whose sides the stride divides.
+
+The same arithmetic, rounding included, as ultralytics 8.4's `LetterBox(auto=True)` and `ops.scale_boxes`, so that boxes
+equal those of `YOLO.predict` on the image alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_GREY = (114, 114, 114)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How an image of `height` x `width` pixels lies in its letterbox of `shape` (height, width)."""
+
+    height: int
+    width: int
+    scaled_height: int
+    scaled_width: int
+    top: int
+    left: int
+    shape: tuple[int, int]
+
+    @classmethod
+    def fit(cls, height: int, width: int, size: int, stride: int) -> Letterbox:
+        """The letterbox for an image: longer side `size` pixels, sides multiples of `stride`."""
+        gain = min(size / height, size / width)
+        scaled_width, scaled_height = max(round(width * gain), 1), max(round(height * gain), 1)
+        pad_width, pad_height = (size - scaled_width) % stride / 2, (size - scaled_height) % stride / 2
+        left, right = round(pad_width - 0.1), round(pad_width + 0.1)
+        top, bottom = round(pad_height - 0.1), round(pad_height + 0.1)
+        shape = (scaled_height + top + bottom, scaled_width + left + right)
+        return cls(height, width, scaled_height, scaled_width, top, left, shape)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """`image`, uint8 (height, width, 3), in its letterbox: uint8 (*shape, 3)."""
+        if image.shape[:2] != (self.scaled_height, self.scaled_width):
+            image = cv2.resize(image, (self.scaled_width, self.scaled_height), interpolation=cv2.INTER_LINEAR)
+        bottom = self.shape[0] - self.scaled_height - self.top
+        right = self.shape[1] - self.scaled_width - self.left
+        return cv2.copyMakeBorder(image, self.top, bottom, self.left, right, cv2.BORDER_CONSTANT, value=_GREY)
+
+    def to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """`boxes`, float32 (n, 4) x1, y1, x2, y2 in letterbox pixels, in pixels of the image, clipped to it."""
+        # As in scale_boxes, the geometry is worked out anew from the two shapes. Each axis has its own gain, since each
+        # side was rounded; where the short side needed no padding, that rounding can even shift the long side's.
+        gain = min(self.shape[0] / self.height, self.shape[1] / self.width)
+        scaled_height, scaled_width = max(round(self.height * gain), 1), max(round(self.width * gain), 1)
+        left = round((self.shape[1] - scaled_width) / 2 - 0.1)
+        top = round((self.shape[0] - scaled_height) / 2 - 0.1)
+        gains = np.array([scaled_width / self.width, scaled_height / self.height] * 2, np.float32)
+        offset = np.array([left, top] * 2, np.float32)
+        limit = np.array([self.width, self.height] * 2, np.float32)
+        return np.clip((boxes - offset) / gains, 0, limit)

@@ -1,0 +1,147 @@
+"""A pool of worker processes that outlives its workers: a member that kills one is found and recorded as failed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection as mp_connection
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from zipcrop import worker
+from zipcrop.errors import MachineError
+from zipcrop.manifest import Outcome
+
+# While a worker writes the end of one chunk, it already decodes the next.
+_CHUNKS_AHEAD = 2
+
+
+@dataclass
+class _Chunk:
+    """Members that go to a worker together."""
+
+    indices: list[int]
+    suspect: bool = False
+    """One of its members may have killed a worker: it is done with no other chunk beside it."""
+
+
+@dataclass(eq=False)
+class _Process:
+    process: multiprocessing.process.BaseProcess
+    connection: mp_connection.Connection
+    ready: bool = False
+    chunks: list[_Chunk] = field(default_factory=list)
+    """What it has to do: unfinished members only."""
+
+
+class Pool:
+    """Spawned worker processes that work on one archive."""
+
+    def __init__(self, task: worker.Task, count: int) -> None:
+        """`count` workers for `task`, none of them started."""
+        self._task = task
+        self._count = count
+        # "spawn": CUDA and threads do not survive a fork.
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: list[_Process] = []
+        self._pending: deque[_Chunk] = deque()
+
+    def run(self, indices: Sequence[int]) -> Iterator[Outcome]:
+        """The outcome of each member in `indices`, as they come.
+
+        Raises MachineError where a worker meets a fault of the machine or cannot start.
+        """
+        size = max(1, min(max(16, 2 * self._task.batch), -(-len(indices) // (4 * self._count))))
+        self._pending.extend(_Chunk(list(indices[at : at + size])) for at in range(0, len(indices), size))
+        try:
+            for _ in range(min(self._count, len(self._pending))):
+                self._start()
+            while self._pending or any(process.chunks for process in self._processes):
+                self._hand_out()
+                for connection in mp_connection.wait([process.connection for process in self._processes]):
+                    process = next(p for p in self._processes if p.connection is connection)
+                    yield from self._receive(process)
+            self._dismiss()
+        finally:
+            self._kill()
+
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=worker.main, args=(theirs, self._task), daemon=True)
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        self._processes.append(_Process(process, ours))
+
+    def _hand_out(self) -> None:
+        for process in self._processes:
+            while process.ready and self._pending and self._has_room(process):
+                chunk = self._pending.popleft()
+                process.chunks.append(chunk)
+                try:
+                    process.connection.send(chunk.indices)
+                except (BrokenPipeError, ConnectionError):
+                    break  # it has died, which `_receive` sees to
+
+    def _has_room(self, process: _Process) -> bool:
+        if any(chunk.suspect for chunk in process.chunks):
+            return False
+        return len(process.chunks) < (1 if self._pending[0].suspect else _CHUNKS_AHEAD)
+
+    def _receive(self, process: _Process) -> Iterator[Outcome]:
+        try:
+            kind, value = process.connection.recv()
+        except (EOFError, ConnectionError):
+            yield from self._bury(process)
+            return
+        if kind == "fault":
+            raise MachineError(value)
+        if kind == "ready":
+            process.ready = True
+        else:
+            for chunk in process.chunks:
+                if value.index in chunk.indices:
+                    chunk.indices.remove(value.index)
+            process.chunks = [chunk for chunk in process.chunks if chunk.indices]
+            yield value
+
+    def _bury(self, process: _Process) -> Iterator[Outcome]:
+        """Replaces a worker that died, and closes in on the member that killed it by halving what it had in hand."""
+        process.process.join()
+        process.connection.close()
+        self._processes.remove(process)
+        how = _cause_of_death(process.process.exitcode)
+        if not process.ready or not process.chunks:
+            raise MachineError(f"a worker process {how} without having anything to do; see {self._task.log}")
+        unfinished = [index for chunk in process.chunks for index in chunk.indices]
+        if len(unfinished) == 1:
+            yield Outcome(unfinished[0], "failed", f"the process that worked on it {how}")
+        else:
+            half = len(unfinished) // 2
+            self._pending.extendleft(_Chunk(part, suspect=True) for part in (unfinished[half:], unfinished[:half]))
+        if self._pending:
+            self._start()
+
+    def _dismiss(self) -> None:
+        for process in self._processes:
+            with contextlib.suppress(BrokenPipeError, ConnectionError):  # it has died, with nothing left to do
+                process.connection.send(None)
+        for process in self._processes:
+            process.process.join()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.process.kill()
+            process.process.join()
+            process.connection.close()
+        self._processes.clear()
+
+
+def _cause_of_death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        try:
+            return f"was killed by {signal.Signals(-exitcode).name}"
+        except ValueError:
+            return f"was killed by signal {-exitcode}"
+    return f"ended with exit status {exitcode}"

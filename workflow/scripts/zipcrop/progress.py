@@ -1,0 +1,68 @@
+"""Progress of a job: lines on the terminal and in the log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+_INTERVAL = 5.0
+
+
+class Progress:
+    """Says how far an archive is: members done of all, images per second, time left."""
+
+    def __init__(self, archive: str, log: Path, terminal: TextIO = sys.stderr) -> None:
+        """For `archive`; `log` is begun anew."""
+        self._archive = archive
+        self._terminal = terminal
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log.open("w", encoding="utf-8", buffering=1)
+        self._started = self._shown = time.monotonic()
+        self._total = self._done = self._before = self._images = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is not None:
+            self.log(f"stopped: {error or type(error).__name__}")
+        self._log.close()
+
+    def start(self, total: int, done: int) -> None:
+        """There are `total` members, of which `done` are done already."""
+        self._total, self._done, self._before = total, done, done
+        self._started = self._shown = time.monotonic()
+
+    def step(self, is_image: bool) -> None:
+        """A member is done; the state is shown every few seconds."""
+        self._done += 1
+        self._images += is_image
+        if time.monotonic() - self._shown >= _INTERVAL:
+            self._shown = time.monotonic()
+            self.say(self.state())
+
+    def state(self) -> str:
+        """Such as `1200/5000 members, 10.4 images/s, 6 min left`."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        left = (self._total - self._done) * seconds / max(self._done - self._before, 1)
+        return f"{self._done}/{self._total} members, {self._images / seconds:.1f} images/s, {in_words(left)} left"
+
+    def say(self, message: str) -> None:
+        """Writes a line to the terminal and to the log."""
+        print(f"{self._archive}: {message}", file=self._terminal, flush=True)
+        self.log(message)
+
+    def log(self, message: str) -> None:
+        """Writes a line to the log alone."""
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self._archive}: {message}\n")
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `40 s`, `6 min`, `2 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

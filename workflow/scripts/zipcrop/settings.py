@@ -1,0 +1,119 @@
+"""The configuration: checked against the schema, completed with its defaults, and split by what it affects."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from zipcrop.errors import ConfigError
+
+Schema = dict[str, Any]
+Config = dict[str, Any]
+
+
+def load_schema(path: str | Path) -> Schema:
+    """The JSON schema at `path` (YAML)."""
+    schema: Schema = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return schema
+
+
+def complete(config: Config, schema: Schema) -> Config:
+    """`config` with every key that it leaves out set to the schema's default.
+
+    Raises ConfigError, one sentence that names the key, for an unknown key, a wrong type or a value out of bounds.
+    """
+    problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
+    if problem is not None:
+        raise ConfigError(_sentence(problem, schema))
+    completed = _with_defaults(config, schema)
+    if (completed["device"], completed["engine"]) == ("cuda", "openvino"):
+        raise ConfigError("config: engine openvino does not run on device cuda; set engine to auto or torch")
+    return completed
+
+
+def keys(schema: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
+    """Every leaf key of the schema with its subschema; nested ones as `crop.padding`."""
+    for key, subschema in schema["properties"].items():
+        if "properties" in subschema:
+            yield from keys(subschema, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", subschema
+
+
+def affecting_results(config: Config, schema: Schema) -> str:
+    """The settings that change results, as canonical JSON. `model` is left out: weights count by content, not name."""
+    chosen = {
+        key: _canonical(_lookup(config, key))
+        for key, subschema in keys(schema)
+        if subschema.get("x-results") and key != "model"
+    }
+    return json.dumps(chosen, sort_keys=True)
+
+
+def _canonical(value: Any) -> Any:
+    """1.0 and 1 are the same setting."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _lookup(config: Config, dotted: str) -> Any:
+    for part in dotted.split("."):
+        config = config[part]
+    return config
+
+
+def _with_defaults(config: Config, schema: Schema) -> Config:
+    return {
+        key: _with_defaults(config.get(key, {}), subschema)
+        if "properties" in subschema
+        else config.get(key, subschema["default"])
+        for key, subschema in schema["properties"].items()
+    }
+
+
+def _sentence(problem: jsonschema.ValidationError, schema: Schema) -> str:
+    path = ".".join(str(part) for part in problem.absolute_path)
+    if problem.validator == "additionalProperties":
+        known = list(problem.schema["properties"])
+        unknown = next(key for key in problem.instance if key not in known)
+        name = f"{path}.{unknown}" if path else str(unknown)
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
+        return f"config: unknown key {name}; {advice}"
+    return f"config: {path or 'the configuration'} is {problem.instance!r}, but must be {_expectation(path, schema)}"
+
+
+def _expectation(path: str, schema: Schema) -> str:
+    """What the value at `path` may be, in words."""
+    subschema = dict(keys(schema)).get(path)
+    if subschema is None:
+        return "a mapping of keys to values"
+    if "anyOf" in subschema:
+        return " or ".join(_in_words(option) for option in subschema["anyOf"])
+    return _in_words(subschema)
+
+
+def _in_words(subschema: Schema) -> str:
+    if "const" in subschema:
+        return str(subschema["const"])
+    if "enum" in subschema:
+        return "one of " + ", ".join(subschema["enum"])
+    kind = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
+    words = [kind[subschema["type"]]]
+    if "exclusiveMinimum" in subschema:
+        words.append(f"above {subschema['exclusiveMinimum']}")
+    if "minimum" in subschema:
+        words.append(f"from {subschema['minimum']}")
+    if "maximum" in subschema:
+        words.append(f"up to {subschema['maximum']}")
+    if "multipleOf" in subschema:
+        words.append(f"that is a multiple of {subschema['multipleOf']}")
+    if "pattern" in subschema:
+        ending = " that ends in .pt" if subschema["pattern"].endswith(r"\.pt$") else ""
+        words.append(f"without braces and control characters{ending}")
+    return " ".join(words)

@@ -1,0 +1,302 @@
+"""A worker process: turns members into crops and originals in the staging folder, and says what became of each.
+
+Threads read and decode ahead, `engine.concurrency` threads infer, threads encode and write. All of them together hold
+no more than a fixed budget of pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
+from zipcrop.budget import ByteBudget
+from zipcrop.catalog import fingerprint
+from zipcrop.errors import MachineError, ZipcropError
+from zipcrop.image import ImageError
+from zipcrop.manifest import Outcome, Person
+from zipcrop.names import OutputName
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zipcrop import device
+    from zipcrop.letterbox import Letterbox
+    from zipcrop.model import Model
+    from zipcrop.persons import Thresholds
+
+_BYTES_IN_FLIGHT = 256 * 1024**2
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are cut and written."""
+
+    padding: float
+    min_size: int
+    format: str
+    quality: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker has to know."""
+
+    archive: str
+    zip: str
+    fingerprint: str
+    names: dict[int, OutputName]
+    """Of the members that may be images, by member index."""
+    staging: Path
+    """Folder that stands for the output folder until the results are published."""
+    log: Path
+    model: Model
+    device: device.Device
+    engine: device.Engine
+    threads: int
+    batch: int
+    image_size: int
+    thresholds: Thresholds
+    crop: CropSettings
+    limits: Limits
+
+
+@dataclass
+class _Photo:
+    """A member on its way through the worker."""
+
+    index: int
+    data: bytes
+    image: np.ndarray
+    letterbox: Letterbox
+    pixels: np.ndarray
+    cost: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.letterbox.shape
+
+
+# Messages to the pool: ("ready", None), ("outcome", Outcome) or ("fault", sentence). From it: a list of member indices,
+# or None for the end.
+def main(connection: Connection, task: Task) -> None:
+    """Entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool, too, which ends its workers
+    _send_output_to(task.log)
+    # Read when OpenCV is first imported: its own guard against bombs, where Pillow does not know the format.
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(task.limits.megapixels * 1e6))
+    try:
+        _Worker(connection, task).run()
+    except ZipcropError as error:
+        connection.send(("fault", str(error)))
+    except Exception as error:  # noqa: BLE001 - an engine that cannot start may raise anything
+        connection.send(("fault", _unexpected(error, task)))
+
+
+def _unexpected(error: BaseException, task: Task) -> str:
+    """The sentence for an error that nobody foresaw; its traceback goes to the log."""
+    traceback.print_exception(error)
+    return f"unexpected {type(error).__name__} in a worker of {task.archive} ({error}); details are in {task.log}"
+
+
+def _send_output_to(log: Path) -> None:
+    """Decoders in C write warnings where they like; they belong into the log, not between the progress lines."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+class _Worker:
+    def __init__(self, connection: Connection, task: Task) -> None:
+        import cv2
+
+        from zipcrop import engine
+        from zipcrop.buckets import Buckets
+
+        cv2.setNumThreads(1)  # the threads here are parallelism enough
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._task = task
+        try:
+            self._archive = Archive(task.zip, task.limits)
+        except OSError as error:
+            raise MachineError.from_os_error(error, f"opening {task.zip}") from None
+        except ArchiveError:
+            raise MachineError(f"{task.zip} changed while it was being read; run again") from None
+        if fingerprint(task.zip) != task.fingerprint:
+            raise MachineError(f"{task.zip} changed while it was being read; run again")
+        self._engine = engine.load(
+            task.model, task.engine, task.device, task.threads, task.batch, task.thresholds
+        )
+        self._budget = ByteBudget(_BYTES_IN_FLIGHT)
+        self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._decoded: Buckets[_Photo] = Buckets(min(task.batch, self._engine.batch))
+        self._detected: queue.SimpleQueue[tuple[_Photo, np.ndarray] | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Works until the pool has no more members, or is gone."""
+        readers = self._start(self._read_and_decode, max(2, self._task.threads))
+        detectors = self._start(self._detect, self._engine.concurrency)
+        writers = self._start(self._write, max(1, self._task.threads // 2))
+        self._send(("ready", None))
+        try:
+            while (indices := self._connection.recv()) is not None:
+                for index in indices:
+                    self._todo.put(index)
+        except (EOFError, ConnectionError):
+            os._exit(1)  # the job is gone, and nobody waits for results
+        _finish(readers, lambda: self._todo.put(None))
+        self._decoded.close()
+        _finish(detectors, lambda: None)
+        _finish(writers, lambda: self._detected.put(None))
+
+    def _start(self, work: Callable[[], None], count: int) -> list[threading.Thread]:
+        def guarded() -> None:
+            try:
+                work()
+            except OSError as error:
+                self._fault(str(MachineError.from_os_error(error, f"working on {self._task.archive}")))
+            except ZipcropError as error:
+                self._fault(str(error))
+            except BaseException as error:
+                self._fault(_unexpected(error, self._task))
+
+        threads = [threading.Thread(target=guarded, name=work.__name__, daemon=True) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _fault(self, sentence: str) -> None:
+        """Tells the pool, which ends the job."""
+        self._send(("fault", sentence))
+
+    def _send(self, message: tuple[str, object]) -> None:
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except (BrokenPipeError, ConnectionError):
+            os._exit(1)
+
+    def _read_and_decode(self) -> None:
+        while (index := self._todo.get()) is not None:
+            size: tuple[int, int] | None = None
+            try:
+                data = self._archive.read(index)
+                size = self._allowed_size(data)
+                self._decoded.put(self._decode(index, data, size))
+            except NotAnImage as error:
+                self._send(("outcome", Outcome(index, "skipped", str(error))))
+            except (MemberError, ImageError) as error:
+                self._send(("outcome", Outcome(index, "failed", str(error))))
+            except MemoryError:
+                self._send(("outcome", Outcome(index, "failed", "needs more memory than there is")))
+
+    def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
+        from zipcrop import image
+
+        size = image.header_size(data)
+        limit = self._task.limits.megapixels
+        if size is not None and size[0] * size[1] > limit * 1e6:
+            raise ImageError(f"{size[0]}x{size[1]} pixels are more than limits.megapixels ({limit:g})")
+        return size
+
+    def _decode(self, index: int, data: bytes, size: tuple[int, int] | None) -> _Photo:
+        from zipcrop import image
+        from zipcrop.letterbox import Letterbox
+
+        # What the photo will hold until it is written: the file, the pixels and the letterbox.
+        pixels = size[0] * size[1] if size else int(self._task.limits.megapixels * 1e6)
+        cost = len(data) + 3 * (pixels + self._task.image_size**2)
+        self._budget.acquire(cost)
+        try:
+            decoded = image.decode(data)
+            letterbox = Letterbox.fit(*decoded.shape[:2], self._task.image_size, self._task.model.stride)
+            return _Photo(index, data, decoded, letterbox, letterbox.apply(decoded), cost)
+        except BaseException:
+            self._budget.release(cost)
+            raise
+
+    def _detect(self) -> None:
+        import numpy as np
+
+        while photos := self._decoded.take():
+            batch = np.stack([photo.pixels for photo in photos]) if len(photos) > 1 else photos[0].pixels[np.newaxis]
+            for photo, persons in zip(photos, self._engine.detect(batch), strict=True):
+                self._detected.put((photo, persons))
+
+    def _write(self) -> None:
+        while (item := self._detected.get()) is not None:
+            photo, persons = item
+            try:
+                outcome = self._keep(photo, persons)
+            except ImageError as error:
+                height, width = photo.image.shape[:2]
+                outcome = Outcome(photo.index, "failed", str(error), width, height)
+            self._budget.release(photo.cost)
+            self._send(("outcome", outcome))
+
+    def _keep(self, photo: _Photo, persons: np.ndarray) -> Outcome:
+        """Writes what is kept of `photo`; `persons` as `Engine.detect` gives them."""
+        height, width = photo.image.shape[:2]
+        found = [
+            # Rounded as the manifest has it, so that the crop is what the manifest says to the pixel.
+            Person(tuple(round(float(edge), 3) for edge in box), round(float(score), 6))
+            for box, score in zip(photo.letterbox.to_image(persons[:, :4]), persons[:, 4], strict=True)
+            if score > self._task.thresholds.confidence
+        ]
+        if not found:
+            file = f"No_Person/{self._task.archive}/{self._task.names[photo.index].original}"
+            self._write_file(file, photo.data)
+            best = round(float(persons[0, 4]), 6) if len(persons) else None
+            return Outcome(photo.index, "no_person", "", width, height, (), best, file)
+        crops = [crop for person in found if (crop := self._crop(photo, person)) is not None]
+        if not crops:
+            reason = f"no crop has {self._task.crop.min_size} pixels on each side (crop.min_size)"
+            return Outcome(photo.index, "rejected", reason, width, height, found[:1])
+        # Encoded before any is written: an image leaves all of its crops or none.
+        encoded = [(person, self._encode(crop)) for person, crop in crops]
+        kept = []
+        for k, (person, data) in enumerate(encoded):
+            name = self._task.names[photo.index].crop(k, self._task.crop.format)
+            file = f"Person/{self._task.archive}/{name}"
+            self._write_file(file, data)
+            kept.append(Person(person.box, person.confidence, file))
+        return Outcome(photo.index, "person", "", width, height, kept)
+
+    def _crop(self, photo: _Photo, person: Person) -> tuple[Person, np.ndarray] | None:
+        from zipcrop.crop import crop_slice
+
+        height, width = photo.image.shape[:2]
+        crop = photo.image[crop_slice(person.box, self._task.crop.padding, width, height)]
+        return (person, crop) if min(crop.shape[:2]) >= self._task.crop.min_size else None
+
+    def _encode(self, crop: np.ndarray) -> bytes:
+        from zipcrop import image
+
+        return image.encode(crop, self._task.crop.format, self._task.crop.quality)
+
+    def _write_file(self, file: str, data: bytes) -> None:
+        path = self._task.staging / file
+        try:
+            path.write_bytes(data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def _finish(threads: list[threading.Thread], wake: Callable[[], None]) -> None:
+    for _ in threads:
+        wake()
+    for thread in threads:
+        thread.join()
