@@ -1,4 +1,6 @@
-# What all rules share: the checked configuration, the catalog of archives, and how scripts are called.
+# What all rules share: the checked configuration, the catalog of archives, and the functions that rules call.
+import functools
+import json
 import os
 import sys
 from pathlib import Path
@@ -19,7 +21,8 @@ try:
 except errors.ZipcropError as error:
     sys.exit(f"zipcrop: error: {error}")
 
-OUTPUT = config["output"].rstrip("/") or "/"
+OUTPUT = str(Path(config["output"]))
+WEIGHTS = model.weights_path(config["model"])
 
 
 def untracked(value):
@@ -33,5 +36,45 @@ def script(name):
 
 
 def targets():
-    """What a run makes; strict adds the check that fails."""
-    return [rules.summarize.output.summary] + ([rules.require_no_failures.output.passed] if config["strict"] else [])
+    """What a run makes."""
+    wanted = [rules.summarize.output.summary]
+    if not WEIGHTS.exists():
+        # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives
+        # are is known only once the weights are there.
+        wanted.append(str(WEIGHTS))
+    if config["strict"]:
+        wanted.append(rules.require_no_failures.output.passed)
+    return wanted
+
+
+@functools.cache
+def weights_sha256():
+    return model.sha256(WEIGHTS)
+
+
+def prepared_model(wildcards):
+    """The prepared model's JSON, in a folder named after the weights' content: touched or copied weights rerun nothing,
+    other ones rerun everything."""
+    if not WEIGHTS.exists():
+        checkpoints.fetch_weights.get(name=WEIGHTS.stem)
+    return f"models/prepared/{weights_sha256()[:16]}/model.json"
+
+
+def fingerprint(wildcards):
+    return catalog.fingerprint(ARCHIVES[wildcards.archive])
+
+
+def zip_file(wildcards, input):
+    """Where the archive is; it takes `input` for the reason given at `untracked`."""
+    return ARCHIVES[wildcards.archive]
+
+
+def cores_per_archive(wildcards):
+    """An even share of the cores for each archive that may run at once."""
+    limits = workflow.global_resources
+    at_once = limits["gpu"].value if "gpu" in limits else 1
+    return max(1, (workflow.cores or 1) // max(1, at_once))
+
+
+def speed_settings():
+    return json.dumps({key: config[key] for key in ("device", "engine", "batch", "workers")})

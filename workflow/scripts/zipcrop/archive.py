@@ -9,6 +9,7 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from zipcrop import image
@@ -80,7 +81,14 @@ class Archive:
         self._file = open_file(path)
         try:
             self._zip = zipfile.ZipFile(self._file)
-        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+        except (
+            zipfile.BadZipFile,
+            struct.error,
+            ValueError,
+            NotImplementedError,
+            EOFError,
+            UnicodeDecodeError,
+        ) as error:
             self._file.close()
             raise ArchiveError(_archive_reason(path, error)) from None
         except BaseException:
@@ -131,7 +139,15 @@ class Archive:
         except NotImplementedError:
             method = _COMPRESSION.get(info.compress_type, f"method {info.compress_type}")
             raise MemberError(f"is compressed in a way that cannot be read ({method})") from None
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, struct.error) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            struct.error,
+        ) as error:
             raise MemberError(f"is damaged: {error}") from None
         if len(data) != info.file_size:
             raise MemberError(f"is damaged: declares {info.file_size} bytes, has {len(data)}")
@@ -155,7 +171,7 @@ def _skip_reason(info: zipfile.ZipInfo) -> str:
 
 
 def _archive_reason(path: str, error: Exception) -> str:
-    if os.path.getsize(path) == 0:
+    if Path(path).stat().st_size == 0:
         return "is an empty file"
     if isinstance(error, zipfile.BadZipFile) and "not a zip file" in str(error):
         return "is not a ZIP archive, or is cut off at its end"

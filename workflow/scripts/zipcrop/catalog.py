@@ -48,7 +48,7 @@ def find_archives(raw_zips: str | Path) -> dict[str, str]:
 def _zip_files(root: Path) -> Iterator[Path]:
     seen = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
+        status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in seen:  # a link back up
             subfolders.clear()
             continue
@@ -70,7 +70,9 @@ def _check_name(relative: str, archive: str, root: Path) -> None:
 
 def _check_nesting(archives: dict[str, str]) -> None:
     # An archive's results take one folder and three files called after it.
-    taken = {f"{archive}{suffix}": path for archive, path in archives.items() for suffix in ("", ".csv", ".json", ".log")}
+    taken = {
+        f"{archive}{suffix}": path for archive, path in archives.items() for suffix in ("", ".csv", ".json", ".log")
+    }
     for archive, path in archives.items():
         parts = archive.split("/")
         for depth in range(1, len(parts)):

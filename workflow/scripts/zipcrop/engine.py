@@ -28,7 +28,9 @@ class Engine(Protocol):
         ...
 
 
-def load(model: Model, engine: devices.Engine, device: devices.Device, threads: int, batch: int, thresholds: Thresholds) -> Engine:
+def load(
+    model: Model, engine: devices.Engine, device: devices.Device, threads: int, batch: int, thresholds: Thresholds
+) -> Engine:
     """The engine called `engine` on `device`, for `model`, with `threads` cores to itself, warmed up."""
     loaded: Engine
     if engine == "openvino":

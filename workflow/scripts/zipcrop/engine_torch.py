@@ -13,7 +13,7 @@ from zipcrop import weights
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds
 
-weights.restrict_ultralytics()
+weights.restrict_imports()
 
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - only after it is restricted
 

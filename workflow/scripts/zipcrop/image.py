@@ -12,10 +12,54 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset(
     f".{suffix}"
-    for suffix in (
-        "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff avif heic heif hif jp2 j2k jpf jpx jxl "
-        "pbm pgm ppm pnm pfm pxm sr ras hdr pic exr tga ico psd svg dng cr2 cr3 nef arw orf rw2 raf srw pef"
-    ).split()
+    for suffix in [
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "png",
+        "apng",
+        "webp",
+        "bmp",
+        "dib",
+        "gif",
+        "tif",
+        "tiff",
+        "avif",
+        "heic",
+        "heif",
+        "hif",
+        "jp2",
+        "j2k",
+        "jpf",
+        "jpx",
+        "jxl",
+        "pbm",
+        "pgm",
+        "ppm",
+        "pnm",
+        "pfm",
+        "pxm",
+        "sr",
+        "ras",
+        "hdr",
+        "pic",
+        "exr",
+        "tga",
+        "ico",
+        "psd",
+        "svg",
+        "dng",
+        "cr2",
+        "cr3",
+        "nef",
+        "arw",
+        "orf",
+        "rw2",
+        "raf",
+        "srw",
+        "pef",
+    ]
 )
 """Suffixes of image formats, lower case, with dot. Those that cannot be decoded here are in it, too: a member that is
 meant to be a photo and is not used must be called a failure."""
@@ -63,7 +107,7 @@ def header_size(data: bytes) -> tuple[int, int] | None:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as header:
                 return header.size
-    except Exception:  # noqa: BLE001 - Pillow's plugins raise anything on damaged files; the decoder has the last word
+    except Exception:  # Pillow's plugins raise anything on damaged files; the decoder has the last word
         return None
 
 

@@ -13,9 +13,24 @@ from zipcrop.archive import Member
 
 Status = Literal["person", "no_person", "rejected", "failed", "skipped"]
 
-COLUMNS = (
-    "archive member member_index crc32 bytes status reason width height person confidence x1 y1 x2 y2 file"
-).split()
+COLUMNS = [
+    "archive",
+    "member",
+    "member_index",
+    "crc32",
+    "bytes",
+    "status",
+    "reason",
+    "width",
+    "height",
+    "person",
+    "confidence",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "file",
+]
 
 
 def path(output: Path, archive: str) -> Path:

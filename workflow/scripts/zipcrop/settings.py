@@ -79,8 +79,9 @@ def _with_defaults(config: Config, schema: Schema) -> Config:
 def _sentence(problem: jsonschema.ValidationError, schema: Schema) -> str:
     path = ".".join(str(part) for part in problem.absolute_path)
     if problem.validator == "additionalProperties":
-        known = list(problem.schema["properties"])
-        unknown = next(key for key in problem.instance if key not in known)
+        known = list(schema["properties"][path]["properties"] if path else schema["properties"])
+        instance: Any = problem.instance
+        unknown = next(key for key in instance if key not in known)
         name = f"{path}.{unknown}" if path else str(unknown)
         close = difflib.get_close_matches(str(unknown), known, n=1)
         advice = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"

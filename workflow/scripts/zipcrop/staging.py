@@ -1,7 +1,7 @@
 """The staging folder: where an archive's results grow until they are whole, and the journal of what is done.
 
-It lies inside the output folder, on the same file system, so that publishing is renaming. It is keyed by everything that
-decides the results; an interrupted job finds its own there and carries on.
+It lies inside the output folder, on the same file system, so that publishing is renaming. It is keyed by everything
+that decides the results; an interrupted job finds its own there and carries on.
 """
 
 from __future__ import annotations

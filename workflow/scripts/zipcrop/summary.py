@@ -13,10 +13,23 @@ from zipcrop import manifest
 from zipcrop.errors import ZipcropError
 from zipcrop.staging import FOLDERS, remove_with_empty_parents
 
-COLUMNS = (
-    "archive zip fingerprint members images person_images no_person_images rejected_images failed skipped crops "
-    "duplicates bytes seconds images_per_second"
-).split()
+COLUMNS = [
+    "archive",
+    "zip",
+    "fingerprint",
+    "members",
+    "images",
+    "person_images",
+    "no_person_images",
+    "rejected_images",
+    "failed",
+    "skipped",
+    "crops",
+    "duplicates",
+    "bytes",
+    "seconds",
+    "images_per_second",
+]
 # Snakemake leaves it in every folder that is an output.
 _TIMESTAMP = ".snakemake_timestamp"
 _IMAGES = ["person", "no_person", "rejected"]
@@ -146,8 +159,8 @@ def closing_line(table: pd.DataFrame) -> str:
     total = table.sum(numeric_only=True)
     return (
         f"{len(table)} archives, {total['images']:.0f} images: {total['person_images']:.0f} with people"
-        f" ({total['crops']:.0f} crops), {total['no_person_images']:.0f} without, {total['rejected_images']:.0f} rejected,"
-        f" {total['duplicates']:.0f} duplicates; {total['failed']:.0f} failed, {total['skipped']:.0f} skipped"
+        f" ({total['crops']:.0f} crops), {total['no_person_images']:.0f} without, {total['rejected_images']:.0f}"
+        f" rejected, {total['duplicates']:.0f} duplicates; {total['failed']:.0f} failed, {total['skipped']:.0f} skipped"
     )
 
 

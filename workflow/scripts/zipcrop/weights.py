@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-def restrict_ultralytics() -> None:
-    """Keeps ultralytics, imported after this call, from installing packages, from the network, and from running the
-    code inside weights (they are pickles)."""
+def restrict_imports(offline: bool = True) -> None:
+    """Keeps ultralytics and OpenVINO, imported after this call, from installing packages, from running the code inside
+    weights (they are pickles), from reporting on their users, and, if `offline`, from the network at all."""
     os.environ["YOLO_AUTOINSTALL"] = "0"
-    os.environ["YOLO_OFFLINE"] = "1"
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
+    if offline:
+        os.environ["YOLO_OFFLINE"] = "1"
+    # OpenVINO's converter has no setting against it, but does without where the package is missing.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def fetch(target: Path) -> None:
@@ -28,8 +32,7 @@ def fetch(target: Path) -> None:
 
     Raises ModelError where the name is no official one, where there is no network, or where what came does not load.
     """
-    os.environ["YOLO_AUTOINSTALL"] = "0"
-    os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
+    restrict_imports(offline=False)
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
     advice = f"put the weights at {target} yourself, or set model to the path of a weights file"
@@ -40,7 +43,7 @@ def fetch(target: Path) -> None:
         download = Path(folder) / target.name
         try:
             attempt_download_asset(download)
-        except Exception as error:  # noqa: BLE001 - requests, sockets and ultralytics raise many kinds here
+        except Exception as error:  # requests, sockets and ultralytics raise many kinds here
             raise ModelError(f"{target.name} could not be downloaded ({_first_line(error)}); {advice}") from None
         if not download.exists():
             raise ModelError(f"{target.name} could not be downloaded; {advice}")
@@ -57,15 +60,19 @@ def load(path: Path) -> Module:
 
     try:
         model, _ = load_checkpoint(str(path))
-    except Exception as error:  # noqa: BLE001 - unpickling raises anything
+    except Exception as error:  # unpickling raises anything
         raise ModelError(
             f"the weights {path} cannot be loaded: the file is damaged or is not an ultralytics model "
             f"({_first_line(error)}); fetch or export it again"
         ) from None
     if model.task != "detect":
-        raise ModelError(f"the weights {path} are for the task {model.task}; zipcrop needs a detector, such as yolov8s.pt")
+        raise ModelError(
+            f"the weights {path} are for the task {model.task}; zipcrop needs a detector, such as yolov8s.pt"
+        )
     if getattr(model, "end2end", False):
-        raise ModelError(f"the weights {path} have a head without NMS, which is not supported; use a YOLOv8 or YOLO11 one")
+        raise ModelError(
+            f"the weights {path} have a head without NMS, which is not supported; use a YOLOv8 or YOLO11 one"
+        )
     person_class(list(model.names.values()), path)
     return model
 
@@ -84,7 +91,7 @@ def prepare(path: Path, target: Path) -> Model:
 
     Raises ModelError as `load` does.
     """
-    restrict_ultralytics()
+    restrict_imports()
     model = load(path)
     from ultralytics import YOLO
 

@@ -29,7 +29,7 @@ from zipcrop.names import OutputName
 if TYPE_CHECKING:
     import numpy as np
 
-    from zipcrop import device
+    from zipcrop import device as devices
     from zipcrop.letterbox import Letterbox
     from zipcrop.model import Model
     from zipcrop.persons import Thresholds
@@ -60,8 +60,8 @@ class Task:
     """Folder that stands for the output folder until the results are published."""
     log: Path
     model: Model
-    device: device.Device
-    engine: device.Engine
+    device: devices.Device
+    engine: devices.Engine
     threads: int
     batch: int
     image_size: int
@@ -98,7 +98,7 @@ def main(connection: Connection, task: Task) -> None:
         _Worker(connection, task).run()
     except ZipcropError as error:
         connection.send(("fault", str(error)))
-    except Exception as error:  # noqa: BLE001 - an engine that cannot start may raise anything
+    except Exception as error:  # an engine that cannot start may raise anything
         connection.send(("fault", _unexpected(error, task)))
 
 
@@ -136,9 +136,7 @@ class _Worker:
             raise MachineError(f"{task.zip} changed while it was being read; run again") from None
         if fingerprint(task.zip) != task.fingerprint:
             raise MachineError(f"{task.zip} changed while it was being read; run again")
-        self._engine = engine.load(
-            task.model, task.engine, task.device, task.threads, task.batch, task.thresholds
-        )
+        self._engine = engine.load(task.model, task.engine, task.device, task.threads, task.batch, task.thresholds)
         self._budget = ByteBudget(_BYTES_IN_FLIGHT)
         self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._decoded: Buckets[_Photo] = Buckets(min(task.batch, self._engine.batch))
@@ -221,7 +219,9 @@ class _Worker:
         self._budget.acquire(cost)
         try:
             decoded = image.decode(data)
-            letterbox = Letterbox.fit(*decoded.shape[:2], self._task.image_size, self._task.model.stride)
+            letterbox = Letterbox.fit(
+                decoded.shape[0], decoded.shape[1], self._task.image_size, self._task.model.stride
+            )
             return _Photo(index, data, decoded, letterbox, letterbox.apply(decoded), cost)
         except BaseException:
             self._budget.release(cost)
@@ -251,7 +251,7 @@ class _Worker:
         height, width = photo.image.shape[:2]
         found = [
             # Rounded as the manifest has it, so that the crop is what the manifest says to the pixel.
-            Person(tuple(round(float(edge), 3) for edge in box), round(float(score), 6))
+            Person(_rounded(box), round(float(score), 6))
             for box, score in zip(photo.letterbox.to_image(persons[:, :4]), persons[:, 4], strict=True)
             if score > self._task.thresholds.confidence
         ]
@@ -293,6 +293,11 @@ class _Worker:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+
+
+def _rounded(box: np.ndarray) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (round(float(edge), 3) for edge in box)
+    return x1, y1, x2, y2
 
 
 def _finish(threads: list[threading.Thread], wake: Callable[[], None]) -> None:
