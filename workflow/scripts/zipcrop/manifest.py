@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class Outcome:
     reason: str = ""
     width: int | None = None
     height: int | None = None
-    persons: Sequence[Person] = ()
+    persons: tuple[Person, ...] = ()
     """One for each crop, by falling confidence; the most confident one alone if `rejected`."""
     best_score: float | None = None
     """Of `no_person`: the best score below the threshold, if any was looked at."""
@@ -77,7 +77,7 @@ class Outcome:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Outcome:
         """The inverse of `to_json`."""
-        persons = [Person(tuple(p["box"]), p["confidence"], p["file"]) for p in value["persons"]]
+        persons = tuple(Person(tuple(p["box"]), p["confidence"], p["file"]) for p in value["persons"])
         return cls(**{**value, "persons": persons})
 
     def files(self) -> list[str]:

@@ -263,7 +263,7 @@ class _Worker:
         crops = [crop for person in found if (crop := self._crop(photo, person)) is not None]
         if not crops:
             reason = f"no crop has {self._task.crop.min_size} pixels on each side (crop.min_size)"
-            return Outcome(photo.index, "rejected", reason, width, height, found[:1])
+            return Outcome(photo.index, "rejected", reason, width, height, (found[0],))
         # Encoded before any is written: an image leaves all of its crops or none.
         encoded = [(person, self._encode(crop)) for person, crop in crops]
         kept = []
@@ -272,7 +272,7 @@ class _Worker:
             file = f"Person/{self._task.archive}/{name}"
             self._write_file(file, data)
             kept.append(Person(person.box, person.confidence, file))
-        return Outcome(photo.index, "person", "", width, height, kept)
+        return Outcome(photo.index, "person", "", width, height, tuple(kept))
 
     def _crop(self, photo: _Photo, person: Person) -> tuple[Person, np.ndarray] | None:
         from zipcrop.crop import crop_slice

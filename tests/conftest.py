@@ -1,0 +1,91 @@
+"""Fixtures: the bundled detector, the crop job, and workflows that have run once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv
+
+
+@pytest.fixture(scope="session")
+def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled detector, prepared by the script that the workflow calls."""
+    target = tmp_path_factory.mktemp("model") / "model.json"
+    subprocess.run([sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, target], check=True)
+    return target
+
+
+@pytest.fixture
+def crop(tmp_path: Path, model_json: Path) -> Callable[..., list[dict[str, str]]]:
+    """Runs the crop job on an archive, with `settings` over the defaults; gives the manifest. Output is in
+    `tmp_path / "output"`."""
+    from zipcrop import job
+    from zipcrop.catalog import fingerprint
+
+    def run(
+        zip_path: Path,
+        device: str = "cpu",
+        engine: str = "openvino",
+        batch: int = 16,
+        workers: int | str = 1,
+        output: str = "output",
+        **settings: Any,
+    ) -> list[dict[str, str]]:
+        archive = zip_path.stem
+        fingerprint.cache_clear()
+        job.run(
+            job.Job(
+                archive=archive,
+                zip=str(zip_path),
+                fingerprint=fingerprint(str(zip_path)),
+                model=model_json,
+                output=tmp_path / output,
+                log=tmp_path / "logs" / f"{archive}.log",
+                settings={**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}},
+                device=device,
+                engine=engine,
+                batch=batch,
+                workers=workers,
+                threads=2,
+            )
+        )
+        return read_csv(tmp_path / output / "manifests" / f"{archive}.csv")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workflow that has run once, over two archives with ugly names; copied by `workflow`."""
+    folder = tmp_path_factory.mktemp("prepared")
+    workflow = Workflow.create(folder)
+    make_zip(
+        folder / "raw_zips" / "images(1).zip",
+        [
+            ("bus.jpg", encoded("bus")),
+            ("sub/empty.png", encoded("empty", ".png")),
+            ("broken.jpg", encoded("zidane")[:2000]),
+            ("notes.txt", b"no photo"),
+            # Past the size (1 MB) up to which Snakemake would compare content by itself.
+            ("filler.bin", bytes(1_200_000)),
+        ],
+    )
+    make_zip(folder / "raw_zips" / "Größe [2]" / "it's.ZIP", [("zidane.jpg", encoded("zidane"))])
+    result = workflow.run("--cores", "2", "--resources", "gpu=1")
+    assert result.returncode == 0, result.stdout
+    (folder / "first_run.txt").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture
+def workflow(prepared: Path, tmp_path: Path) -> Workflow:
+    """A workflow of one's own that has run once."""
+    folder = tmp_path / "run"
+    shutil.copytree(prepared, folder, symlinks=True)
+    return Workflow(folder)

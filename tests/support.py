@@ -1,0 +1,116 @@
+"""What tests build on: photos, archives made of them, and the workflow as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = ROOT / "demo" / "person-n.pt"
+IMAGE_SIZE = 320
+SETTINGS = {
+    "image_size": IMAGE_SIZE,
+    "confidence": 0.25,
+    "iou": 0.7,
+    "max_detections": 300,
+    "crop.padding": 0,
+    "crop.min_size": 2,
+    "crop.format": "jpg",
+    "crop.quality": 95,
+    "limits.member_mb": 256,
+    "limits.megapixels": 100,
+    "limits.members": 1000000,
+}
+
+
+@functools.cache
+def photo(name: str) -> np.ndarray:
+    """A photo that ultralytics ships, `bus` or `zidane`, with people in it; or `empty`, one without."""
+    if name == "empty":
+        return np.tile(np.linspace(60, 200, 320, dtype=np.uint8)[None, :, None], (240, 1, 3))
+    spec = importlib.util.find_spec("ultralytics")
+    assert spec is not None and spec.submodule_search_locations
+    image = cv2.imread(str(Path(spec.submodule_search_locations[0], "assets", f"{name}.jpg")))
+    assert image is not None
+    return image
+
+
+def encoded(name: str, suffix: str = ".jpg", scale: float = 0.5) -> bytes:
+    """A photo as a file's bytes."""
+    image = cv2.resize(photo(name), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def make_zip(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
+    """An archive of `members`, names and contents; the same bytes every time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data)
+    return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """A table that the product wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Workflow:
+    """The workflow in a folder of its own, run by the real snakemake."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(cls, folder: Path) -> Workflow:
+        """A new one in the empty `folder`."""
+        for name in ("Snakefile", "config.yaml", "profiles", "workflow", "envs"):
+            (folder / name).symlink_to(ROOT / name)
+        return cls(folder)
+
+    def run(
+        self, *arguments: str, config: Sequence[str] = (), env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs snakemake with `arguments`, and `config` over the tests' configuration."""
+        command = [str(Path(sys.executable).parent / "snakemake"), *arguments, "--config"]
+        command += [f"model={WEIGHTS}", f"image_size={IMAGE_SIZE}", *config]
+        # As on a machine where nobody has activated the environment.
+        environment = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin", **(env or {})}
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def jobs(self, *arguments: str, config: Sequence[str] = ()) -> dict[str, int]:
+        """Runs snakemake, and counts the jobs that it started, by rule; fails unless it succeeds."""
+        result = self.run(*arguments, config=config)
+        assert result.returncode == 0, result.stdout
+        started = [line.split()[1].rstrip(":") for line in result.stdout.splitlines() if line.startswith(_STARTS)]
+        return {rule: started.count(rule) for rule in dict.fromkeys(started) if rule != "all"}
+
+    def manifest(self, archive: str) -> list[dict[str, str]]:
+        return read_csv(self.folder / "output" / "manifests" / f"{archive}.csv")
+
+    def summary(self) -> dict[str, dict[str, str]]:
+        return {row["archive"]: row for row in read_csv(self.folder / "output" / "summary.csv")}
+
+
+_STARTS = ("rule ", "localrule ", "checkpoint ", "localcheckpoint ")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from support import encoded, make_zip
+
+from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage, open_file
+
+LIMITS = Limits(member_mb=1, megapixels=10, members=100)
+
+
+def test_members_in_the_order_of_the_directory(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", [("b.jpg", b"bb"), ("dir/", b""), ("a.jpg", b"a"), ("b.jpg", b"again")])
+    with Archive(str(path), LIMITS) as archive:
+        assert [(m.index, m.name, m.size) for m in archive.members()] == [
+            (0, "b.jpg", 2),
+            (1, "dir/", 0),
+            (2, "a.jpg", 1),
+            (3, "b.jpg", 5),
+        ]
+        assert [archive.read(index) for index in (0, 2, 3)] == [b"bb", b"a", b"again"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("dir/", "folder"),
+        ("__MACOSX/._a.jpg", "macOS metadata"),
+        ("x/__MACOSX/a.jpg", "macOS metadata"),
+        ("notes.txt", "not an image"),
+        ("a.jpg", ""),
+        ("no suffix", ""),
+    ],
+)
+def test_what_is_passed_over_by_name(tmp_path: Path, name: str, reason: str) -> None:
+    with Archive(str(make_zip(tmp_path / "a.zip", [(name, b"")])), LIMITS) as archive:
+        assert archive.members()[0].skip == reason
+
+
+def test_links_are_passed_over(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("link.jpg")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(info, "/etc/passwd")
+    with Archive(str(tmp_path / "a.zip"), LIMITS) as archive:
+        assert archive.members()[0].skip == "symbolic link"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [(".DS_Store", b"\0\0\0\1Bud1"), ("README", b"text"), ("._a.jpg", b"\0\5\x16\7" + bytes(40))]
+)
+def test_what_is_passed_over_by_content(tmp_path: Path, name: str, data: bytes) -> None:
+    with Archive(str(make_zip(tmp_path / "a.zip", [(name, data)])), LIMITS) as archive, pytest.raises(NotAnImage):
+        archive.read(0)
+
+
+def test_a_photo_without_suffix_is_read(tmp_path: Path) -> None:
+    data = encoded("bus")
+    with Archive(str(make_zip(tmp_path / "a.zip", [("IMG_0001", data)])), LIMITS) as archive:
+        assert archive.read(0) == data
+
+
+def damaged(path: Path, find: bytes, replace: bytes) -> str:
+    data = path.read_bytes()
+    assert find in data
+    path.write_bytes(data.replace(find, replace))
+    return str(path)
+
+
+def test_a_wrong_crc_is_damage(tmp_path: Path) -> None:
+    path = damaged(make_zip(tmp_path / "a.zip", [("a.jpg", b"content")]), b"content", b"c0ntent")
+    with Archive(path, LIMITS) as archive, pytest.raises(MemberError, match=r"damaged: Bad CRC"):
+        archive.read(0)
+
+
+def test_a_member_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", [("a.jpg", bytes(1_000_001))])
+    with Archive(str(path), LIMITS) as archive, pytest.raises(MemberError, match=r"limits.member_mb \(1\)"):
+        archive.read(0)
+
+
+def test_encryption_and_unknown_compression_say_so(tmp_path: Path) -> None:
+    for flag, method, reason in ((1, 0, "is encrypted"), (0, 99, "AES encryption"), (0, 9, "deflate64")):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+            file.writestr("a.jpg", b"content")
+            info = file.filelist[0]
+            info.flag_bits |= flag
+            info.compress_type = method
+        with Archive(str(tmp_path / "a.zip"), LIMITS) as archive, pytest.raises(MemberError, match=reason):
+            archive.read(0)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty file"), (b"<html>", "not a ZIP archive"), (b"PK\3\4" + bytes(500), "not a ZIP archive")],
+)
+def test_an_archive_that_is_none_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ArchiveError, match=reason):
+        Archive(str(tmp_path / "a.zip"), LIMITS)
+
+
+def test_too_many_members(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", [(f"{i}.jpg", b"") for i in range(101)])
+    with pytest.raises(ArchiveError, match=r"101 members, more than limits.members \(100\)"):
+        Archive(str(path), LIMITS)
+
+
+def test_a_pipe_is_no_archive_and_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(ArchiveError, match="not a regular file"):
+        open_file(str(tmp_path / "a.zip"))
+
+
+def test_a_missing_file_is_the_machines_fault(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Archive(str(tmp_path / "gone.zip"), LIMITS)

@@ -1,0 +1,75 @@
+"""Both engines against the reference: `YOLO.predict` on each image alone."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support import IMAGE_SIZE, WEIGHTS, photo
+
+from zipcrop import engine
+from zipcrop.letterbox import Letterbox
+from zipcrop.model import Model
+from zipcrop.persons import Thresholds
+
+THRESHOLDS = Thresholds(confidence=0.1, iou=0.7, max_detections=300)
+
+
+@functools.cache
+def images() -> list[np.ndarray]:
+    """Photos of several shapes, some of them equal."""
+    bus, zidane = photo("bus"), photo("zidane")
+    return [bus, zidane, zidane[:, ::-1].copy(), bus[400:900, :700].copy(), cv2.resize(bus, (333, 500)), photo("empty")]
+
+
+@functools.cache
+def references() -> list[np.ndarray]:
+    """For each image x1, y1, x2, y2, confidence of `YOLO.predict`."""
+    from ultralytics import YOLO
+
+    yolo = YOLO(WEIGHTS)
+    arguments = {"classes": [0], "conf": THRESHOLDS.confidence, "iou": THRESHOLDS.iou, "imgsz": IMAGE_SIZE}
+    return [
+        yolo.predict(image, verbose=False, device="cpu", **arguments)[0].boxes.data[:, :5].numpy() for image in images()
+    ]
+
+
+def load(name: str, model_json: Path, threads: int = 2) -> engine.Engine:
+    return engine.load(Model.read(model_json), name, "cpu", threads, 16, THRESHOLDS)  # type: ignore[arg-type]
+
+
+def detect(detector: engine.Engine, image: np.ndarray, copies: int = 1) -> list[np.ndarray]:
+    letterbox = Letterbox.fit(*image.shape[:2], IMAGE_SIZE, 32)
+    found = detector.detect(np.stack([letterbox.apply(image)] * copies))
+    kept = [persons[persons[:, 4] > THRESHOLDS.confidence] for persons in found]
+    return [np.column_stack([letterbox.to_image(persons[:, :4]), persons[:, 4]]) for persons in kept]
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_equals_yolo_predict(name: str, model_json: Path) -> None:
+    detector = load(name, model_json)
+    assert sum(map(len, references())) > 10
+    for image, reference in zip(images(), references(), strict=True):
+        (found,) = detect(detector, image)
+        assert found.shape == reference.shape
+        np.testing.assert_allclose(found[:, :4], reference[:, :4], atol=0.1)
+        np.testing.assert_allclose(found[:, 4], reference[:, 4], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_an_image_alone_in_a_batch_and_on_other_cores_is_the_same_to_the_bit(name: str, model_json: Path) -> None:
+    (alone,) = detect(load(name, model_json, threads=1), images()[0])
+    for threads in (1, 2, 3):
+        for found in detect(load(name, model_json, threads), images()[0], copies=5):
+            np.testing.assert_array_equal(found, alone)
+
+
+def test_scores_reach_down_to_the_floor(model_json: Path) -> None:
+    for name in ("openvino", "torch"):
+        letterbox = Letterbox.fit(*images()[0].shape[:2], IMAGE_SIZE, 32)
+        (persons,) = load(name, model_json).detect(letterbox.apply(images()[0])[np.newaxis])
+        assert 0.05 <= persons[:, 4].min() < 0.1
+        assert (np.diff(persons[:, 4]) <= 0).all()

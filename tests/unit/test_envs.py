@@ -1,0 +1,41 @@
+"""One set of pins: the conda environment and the one that `make setup` makes."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import packages_distributions
+
+import yaml
+from support import ROOT
+
+ENVS = ROOT / "envs"
+
+
+def pins(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ENVS / name).read_text(), re.MULTILINE))
+
+
+def test_conda_has_the_same_pins() -> None:
+    environment = yaml.safe_load((ENVS / "zipcrop.yaml").read_text())
+    (packages,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    conda = dict(package.split("==") for package in packages)
+    locked = pins("requirements.txt")
+    assert conda == {package: locked[package] for package in conda}
+    direct = {
+        re.split(r"[\[=]", line)[0] for line in (ENVS / "requirements.in").read_text().split() if line[0].isalpha()
+    }
+    # What runs Snakemake itself reads the configuration, too.
+    assert direct - set(conda) <= {"snakemake", "jsonschema", "pyyaml"}
+
+
+def test_development_pins_do_not_contradict() -> None:
+    locked = pins("requirements.txt")
+    development = pins("requirements-dev.txt")
+    assert {package: development[package] for package in development if package in locked} == {
+        package: locked[package] for package in development if package in locked
+    }
+
+
+def test_there_is_one_opencv_and_it_is_headless() -> None:
+    assert set(packages_distributions()["cv2"]) == {"opencv-python-headless"}
+    assert "opencv-python" not in pins("requirements.txt")

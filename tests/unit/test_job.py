@@ -1,0 +1,185 @@
+"""The crop job as a whole, on photos, with real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support import ROOT, SETTINGS, encoded, make_zip
+
+from zipcrop import catalog, job
+from zipcrop.errors import MachineError
+
+Crop = Callable[..., list[dict[str, str]]]
+PHOTOS = [
+    ("bus.jpg", encoded("bus")),
+    ("dir/zidane.png", encoded("zidane", ".png")),
+    ("empty.webp", encoded("empty", ".webp")),
+    ("same.jpg", encoded("zidane")),
+    ("same.jpg", encoded("bus", scale=0.3)),
+    ("notes.txt", b"text"),
+    ("cut.jpg", encoded("bus")[:5000]),
+]
+
+
+@pytest.fixture
+def zip_path(tmp_path: Path) -> Path:
+    return make_zip(tmp_path / "images(1).zip", PHOTOS)
+
+
+def test_crops_originals_and_manifest(zip_path: Path, tmp_path: Path, crop: Crop) -> None:
+    rows = crop(zip_path)
+    first = {int(row["member_index"]): row for row in reversed(rows)}
+    assert [first[index]["status"] for index in range(7)] == [
+        "person",
+        "person",
+        "no_person",
+        "person",
+        "person",
+        "skipped",
+        "failed",
+    ]
+    output = tmp_path / "output"
+    for row in rows:
+        _, data = PHOTOS[int(row["member_index"])]
+        if row["status"] == "person":
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            x1, y1, x2, y2 = (int(float(row[edge])) for edge in ("x1", "y1", "x2", "y2"))
+            jpeg = cv2.imencode(".jpg", image[y1:y2, x1:x2], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            assert (output / row["file"]).read_bytes() == jpeg.tobytes()
+            assert (int(row["width"]), int(row["height"])) == (image.shape[1], image.shape[0])
+        elif row["status"] == "no_person":
+            assert row["file"] == "No_Person/images(1)/empty.webp"
+            assert (output / row["file"]).read_bytes() == data
+    for index in (0, 1, 3, 4):
+        people = [row for row in rows if int(row["member_index"]) == index]
+        assert [int(row["person"]) for row in people] == list(range(len(people)))
+        confidences = [float(row["confidence"]) for row in people]
+        assert confidences == sorted(confidences, reverse=True)
+    assert first[1]["file"] == "Person/images(1)/dir/zidane_0.jpg"
+    assert first[4]["file"] == "Person/images(1)/same~2_0.jpg"
+    record = json.loads((output / "manifests/images(1).json").read_text())
+    assert record["engine"] == "openvino" and record["settings"] == SETTINGS
+    assert not (output / ".staging").exists()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_same_manifest_whatever_the_batch_and_the_workers(
+    engine: str, zip_path: Path, tmp_path: Path, crop: Crop
+) -> None:
+    manifests = []
+    for batch, workers in ((1, 1), (16, 1), (16, 2)):
+        crop(zip_path, engine=engine, batch=batch, workers=workers, output=f"{batch}-{workers}")
+        manifests.append((tmp_path / f"{batch}-{workers}/manifests/images(1).csv").read_bytes())
+    assert manifests[0] == manifests[1] == manifests[2]
+
+
+def test_crop_settings(zip_path: Path, tmp_path: Path, crop: Crop) -> None:
+    plain = {row["file"]: row for row in crop(zip_path) if row["status"] == "person"}
+    padded = [row for row in crop(zip_path, output="padded", crop__padding=0.5, crop__format="png") if row["person"]]
+    assert len(padded) == len(plain)
+    row = next(row for row in padded if row["file"].endswith("/bus_0.png"))
+    image = cv2.imread(str(tmp_path / "padded" / row["file"]))
+    x1, y1, x2, y2 = (float(row[edge]) for edge in ("x1", "y1", "x2", "y2"))
+    left, right = max(0, x1 - (x2 - x1) / 2), min(int(row["width"]), x2 + (x2 - x1) / 2)
+    top, bottom = max(0, y1 - (y2 - y1) / 2), min(int(row["height"]), y2 + (y2 - y1) / 2)
+    assert image.shape[:2] == (int(bottom) - int(top), int(right) - int(left))
+
+
+def test_min_size_rejects_and_renumbers(zip_path: Path, tmp_path: Path, crop: Crop) -> None:
+    rows = crop(zip_path, crop__min_size=200)
+    for row in rows:
+        if row["status"] == "person":
+            crop_image = cv2.imread(str(tmp_path / "output" / row["file"]))
+            assert min(crop_image.shape[:2]) >= 200
+    rejected = [row for row in rows if row["status"] == "rejected"]
+    assert rejected
+    assert all("crop.min_size" in row["reason"] and row["confidence"] and not row["file"] for row in rejected)
+    people = [int(row["person"]) for row in rows if row["member"] == "dir/zidane.png"]
+    assert people == list(range(len(people)))
+
+
+def test_confidence_of_no_person_is_the_best_score_below(zip_path: Path, crop: Crop) -> None:
+    rows = crop(zip_path, confidence=0.99)
+    scores = [row["confidence"] for row in rows if row["status"] == "no_person"]
+    assert len(scores) == 5
+    assert sum(0.05 <= float(score) < 0.99 for score in scores if score) >= 4
+
+
+def test_no_process_of_the_cpu_path_imports_a_heavy_package(
+    zip_path: Path, tmp_path: Path, model_json: Path, crop: Crop
+) -> None:
+    poison = tmp_path / "poison"
+    for package in ("torch", "torchvision", "ultralytics", "pandas", "snakemake", "openvino_telemetry"):
+        (poison / package).mkdir(parents=True)
+        (poison / package / "__init__.py").write_text(f"raise SystemExit('{package} was imported')")
+    command = [sys.executable, ROOT / "workflow/scripts/crop_archive.py", "--archive", "a", "--zip", zip_path]
+    command += ["--model", model_json, "--output", tmp_path / "output", "--log", tmp_path / "a.log", "--threads", "2"]
+    command += ["--fingerprint", catalog.fingerprint(str(zip_path)), "--settings", json.dumps(SETTINGS)]
+    speed = {"device": "auto", "engine": "openvino", "batch": 16, "workers": 2}
+    result = subprocess.run(
+        [*command, "--speed", json.dumps(speed)],
+        env={**os.environ, "PYTHONPATH": str(poison)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr + (tmp_path / "a.log").read_text()
+    assert "done: 7 members" in result.stderr
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Makes every job get other arguments than the fixture gives."""
+    original = job.Job
+
+    def changed(**arguments: Any) -> job.Job:
+        return original(**{**arguments, **changes})
+
+    monkeypatch.setattr(job, "Job", changed)
+
+
+def test_an_archive_that_changed_since_the_start_fails_the_job(
+    zip_path: Path, tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, fingerprint="another")
+    with pytest.raises(MachineError, match="changed since the run began; run again"):
+        crop(zip_path)
+    assert not (tmp_path / "output" / "manifests").exists()
+
+
+def test_an_interrupted_job_is_resumed(
+    zip_path: Path, tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crop(zip_path, output="whole")
+
+    class Killed(BaseException):
+        pass
+
+    original = job.Staging.record
+    with monkeypatch.context() as patch:
+
+        def record(self: Any, *arguments: Any) -> None:
+            original(self, *arguments)
+            raise Killed
+
+        patch.setattr(job.Staging, "record", record)
+        with pytest.raises(Killed):
+            crop(zip_path)
+    assert not (tmp_path / "output" / "manifests").exists()
+    crop(zip_path)
+    assert "carrying on after 1 members" in capsys.readouterr().err
+    whole, resumed = (tmp_path / "whole", tmp_path / "output")
+    for folder in ("Person", "No_Person", "manifests"):
+        files = sorted(path.relative_to(whole) for path in (whole / folder).rglob("*") if path.suffix != ".json")
+        assert files == sorted(p.relative_to(resumed) for p in (resumed / folder).rglob("*") if p.suffix != ".json")
+        for file in files:
+            assert (whole / file).is_dir() or (whole / file).read_bytes() == (resumed / file).read_bytes()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import photo
+
+from zipcrop.letterbox import Letterbox
+
+SIZES = [(480, 640), (640, 480), (1080, 1920), (1080, 810), (333, 500), (1, 5000), (5000, 1), (640, 640), (17, 23)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("size", [320, 640])
+def test_same_pixels_as_ultralytics(height: int, width: int, size: int) -> None:
+    from ultralytics.data.augment import LetterBox
+
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    letterbox = Letterbox.fit(height, width, size, 32)
+    ours = letterbox.apply(image)
+    assert ours.shape[:2] == letterbox.shape
+    np.testing.assert_array_equal(ours, LetterBox((size, size), auto=True, stride=32)(image=image))
+
+
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (321, 640), (427, 640), (500, 375), (1365, 2048)])
+def test_same_boxes_as_ultralytics(height: int, width: int) -> None:
+    import torch
+    from ultralytics.utils.ops import scale_boxes
+
+    letterbox = Letterbox.fit(height, width, 640, 32)
+    boxes = np.random.default_rng(1).uniform(-20, 660, (50, 4)).astype(np.float32)
+    theirs = scale_boxes(letterbox.shape, torch.from_numpy(boxes.copy()), (height, width)).numpy()
+    np.testing.assert_allclose(letterbox.to_image(boxes), theirs, rtol=1e-5, atol=1e-3)
+
+
+def test_smallest_rectangle() -> None:
+    assert Letterbox.fit(*photo("zidane").shape[:2], 640, 32).shape == (384, 640)
+
+
+def test_boxes_are_clipped_to_the_image() -> None:
+    letterbox = Letterbox.fit(480, 640, 640, 32)
+    (box,) = letterbox.to_image(np.array([[-50, -50, 900, 900]], np.float32))
+    assert box.tolist() == [0, 0, 640, 480]

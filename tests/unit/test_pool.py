@@ -1,0 +1,83 @@
+"""The pool with workers that do no work but die in every way; real workers are in tests/badinput."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from zipcrop import pool
+from zipcrop.errors import MachineError
+from zipcrop.manifest import Outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeTask:
+    deadly: frozenset[int] = frozenset()
+    dead_at_start: bool = False
+    fault: str = ""
+    batch: int = 4
+    log: Path = Path("some.log")
+
+
+def fake_worker(connection: Connection, task: FakeTask) -> None:
+    if task.dead_at_start:
+        os._exit(3)
+    connection.send(("ready", None))
+    while (indices := connection.recv()) is not None:
+        for index in indices:
+            if index in task.deadly:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if task.fault:
+                connection.send(("fault", task.fault))
+                time.sleep(60)
+            connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
+
+
+@pytest.fixture(autouse=True)
+def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool.worker, "main", fake_worker)
+
+
+def run(task: FakeTask, members: int, workers: int) -> list[Outcome]:
+    return list(pool.Pool(task, workers).run(range(members)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_member_has_one_outcome(workers: int) -> None:
+    assert sorted(outcome.index for outcome in run(FakeTask(), 100, workers)) == list(range(100))
+
+
+def test_workers_share_the_members() -> None:
+    assert len({outcome.reason for outcome in run(FakeTask(), 200, 2)}) == 2
+
+
+def test_nothing_to_do_starts_nothing() -> None:
+    assert run(FakeTask(dead_at_start=True), 0, 2) == []
+
+
+@pytest.mark.parametrize("deadly", [{0}, {99}, {17, 18, 60}])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_deadly_member_is_found_and_the_others_are_done(deadly: set[int], workers: int) -> None:
+    outcomes = run(FakeTask(frozenset(deadly)), 100, workers)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(100))
+    failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    assert failed == dict.fromkeys(deadly, "the process that worked on it was killed by SIGSEGV")
+
+
+def test_a_worker_that_cannot_start_fails_the_job() -> None:
+    with pytest.raises(MachineError, match="a worker process ended with exit status 3 .*see some.log"):
+        run(FakeTask(dead_at_start=True), 10, 2)
+
+
+def test_a_fault_of_the_machine_fails_the_job_and_leaves_no_process() -> None:
+    with pytest.raises(MachineError, match="^the disk is full$"):
+        run(FakeTask(fault="the disk is full"), 10, 2)
+    import multiprocessing
+
+    assert multiprocessing.active_children() == []
