@@ -37,7 +37,7 @@ demo-archives: setup
 	$(BIN)/python demo/make_archives.py demo/raw_zips
 
 test: $(DEV_STAMP) ## run all tests
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n auto tests
 
 lint: $(DEV_STAMP) demo-archives ## check style, types and the workflow
 	$(BIN)/ruff check $(PYTHON_FILES)

@@ -70,7 +70,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="there is no folder .*nowhere"):
+    with pytest.raises(CatalogError, match=r"there is no folder .*nowhere"):
         catalog.find_archives(tmp_path / "nowhere")
 
 

@@ -36,6 +36,7 @@ def fake_worker(connection: Connection, task: FakeTask) -> None:
             if task.fault:
                 connection.send(("fault", task.fault))
                 time.sleep(60)
+            time.sleep(0.002)
             connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
 
 
@@ -71,12 +72,12 @@ def test_a_deadly_member_is_found_and_the_others_are_done(deadly: set[int], work
 
 
 def test_a_worker_that_cannot_start_fails_the_job() -> None:
-    with pytest.raises(MachineError, match="a worker process ended with exit status 3 .*see some.log"):
+    with pytest.raises(MachineError, match=r"a worker process ended with exit status 3 .*see some.log"):
         run(FakeTask(dead_at_start=True), 10, 2)
 
 
 def test_a_fault_of_the_machine_fails_the_job_and_leaves_no_process() -> None:
-    with pytest.raises(MachineError, match="^the disk is full$"):
+    with pytest.raises(MachineError, match=r"^the disk is full$"):
         run(FakeTask(fault="the disk is full"), 10, 2)
     import multiprocessing
 

@@ -19,6 +19,11 @@ def test_empty_config_is_completed_with_the_defaults() -> None:
     assert (config["confidence"], config["crop"]["quality"], config["limits"]["members"]) == (0.25, 95, 1000000)
 
 
+def test_numbers_and_truth_values_may_come_as_text() -> None:
+    config = settings.complete({"strict": "true", "crop": {"padding": "0.1"}, "workers": "2", "model": "1.pt"}, SCHEMA)
+    assert (config["strict"], config["crop"]["padding"], config["workers"], config["model"]) == (True, 0.1, 2, "1.pt")
+
+
 def test_config_yaml_holds_every_default() -> None:
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
     assert shipped == settings.complete({}, SCHEMA)
@@ -41,7 +46,7 @@ def test_config_yaml_holds_every_default() -> None:
         ({"model": None}, "model", "text"),
         ({"model": "best.onnx"}, "model", ".pt"),
         ({"output": "out{put}"}, "output", "braces"),
-        ({"strict": "yes"}, "strict", "true or false"),
+        ({"strict": "maybe"}, "strict", "true or false"),
         ({"device": "cuda", "engine": "openvino"}, "engine", "set engine to auto"),
     ],
 )

@@ -95,4 +95,5 @@ def test_where_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert weights_path("yolov8s.pt") == Path("models/yolov8s.pt")
     (tmp_path / "yolov8s.pt").write_bytes(b"")
     assert weights_path("yolov8s.pt") == Path("yolov8s.pt")
-    assert weights_path("runs/best.pt") == Path("runs/best.pt")
+    with pytest.raises(ModelError, match=r"there are no weights at runs/best.pt"):
+        weights_path("runs/best.pt")

@@ -18,11 +18,11 @@ SCHEMA = settings.load_schema(Path(workflow.basedir, "workflow", "schemas", "con
 try:
     config = settings.complete(config, SCHEMA)
     ARCHIVES = catalog.find_archives(config["raw_zips"])
+    WEIGHTS = model.weights_path(config["model"])
 except errors.ZipcropError as error:
     sys.exit(f"zipcrop: error: {error}")
 
 OUTPUT = str(Path(config["output"]))
-WEIGHTS = model.weights_path(config["model"])
 
 
 def untracked(value):
@@ -37,7 +37,10 @@ def script(name):
 
 def targets():
     """What a run makes."""
-    wanted = [rules.summarize.output.summary]
+    # Each archive's results as well as the summary: a job that dies takes its old results with it, and the summary alone
+    # would still look up to date.
+    results = expand(list(rules.crop_archive.output), archive=ARCHIVES)
+    wanted = [rules.summarize.output.summary, *results]
     if not WEIGHTS.exists():
         # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives
         # are is known only once the weights are there.

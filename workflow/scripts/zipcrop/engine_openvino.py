@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-import openvino as ov
-from openvino.preprocess import ColorFormat, PrePostProcessor
 
+from zipcrop import imports
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds, select
+
+imports.silence_openvino()
+
+import openvino as ov  # noqa: E402 - only after it is silenced
+from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 
 class OpenVINOEngine:
     """One inference stream per core, each on one thread.
 
     An image's arithmetic is then the same however many cores and workers there are, and no core waits for another. A
-    batch is inferred image by image: on a CPU that is as fast as in one go (see benchmarks/README.md).
+    batch is inferred image by image, which is no slower: yolov8s at 480x640 on two cores took 111 to 116 ms per image
+    alone, and 116 to 126 ms in batches of 8.
     """
 
     batch = 1

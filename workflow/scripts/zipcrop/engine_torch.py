@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch  # before ultralytics, which would hold torch to one thread per process
 
-from zipcrop import weights
+from zipcrop import imports, weights
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds
 
-weights.restrict_imports()
+imports.restrict_ultralytics()
 
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - only after it is restricted
 

@@ -65,7 +65,8 @@ SUFFIXES = frozenset(
 meant to be a photo and is not used must be called a failure."""
 
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP  ")
-_FTYP_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+_FTYP_BRANDS = (b"avif", b"avis", *_HEIC_BRANDS)
 
 
 class ImageError(Exception):
@@ -126,6 +127,8 @@ def decode(data: bytes) -> np.ndarray:
     except cv2.error as error:
         raise ImageError(f"cannot be decoded: {str(error.err or error).strip()}") from None
     if image is None:
+        if data[8:12] in _HEIC_BRANDS:
+            raise ImageError("cannot be decoded: HEIC is not supported")
         known = begins_like_image(data)
         raise ImageError("cannot be decoded: damaged or cut off" if known else "cannot be decoded: not a known format")
     return image

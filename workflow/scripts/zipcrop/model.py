@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from zipcrop.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Model:
@@ -49,6 +51,10 @@ def sha256(path: str | Path) -> str:
 
 def weights_path(model: str) -> Path:
     """Where the weights that the `model` setting names are, or will be once they are fetched: the file itself if there
-    is one, else its place in `models/`. Only a bare name can be fetched: see `weights.fetch`."""
+    is one, else, for a bare name, its place in `models/`. Raises ModelError for a path to nothing."""
     path = Path(model)
-    return path if path.exists() or path.name != model else Path("models") / model
+    if path.exists():
+        return path
+    if path.name != model:
+        raise ModelError(f"there are no weights at {model}; correct model, or put the file there")
+    return Path("models") / model

@@ -14,12 +14,14 @@ _INTERVAL = 5.0
 class Progress:
     """Says how far an archive is: members done of all, images per second, time left."""
 
-    def __init__(self, archive: str, log: Path, terminal: TextIO = sys.stderr) -> None:
+    def __init__(self, archive: str, log: Path, terminal: TextIO | None = None) -> None:
         """For `archive`; `log` is begun anew."""
         self._archive = archive
-        self._terminal = terminal
+        self._terminal = terminal or sys.stderr
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("w", encoding="utf-8", buffering=1)
+        log.unlink(missing_ok=True)
+        # To append, since workers write to it, too.
+        self._log = log.open("a", encoding="utf-8", buffering=1)
         self._started = self._shown = time.monotonic()
         self._total = self._done = self._before = self._images = 0
 

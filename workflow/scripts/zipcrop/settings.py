@@ -26,8 +26,10 @@ def load_schema(path: str | Path) -> Schema:
 def complete(config: Config, schema: Schema) -> Config:
     """`config` with every key that it leaves out set to the schema's default.
 
-    Raises ConfigError, one sentence that names the key, for an unknown key, a wrong type or a value out of bounds.
+    A number or truth value may be written as text, which is what Snakemake makes of some on its command line. Raises
+    ConfigError, one sentence that names the key, for an unknown key, a wrong type or a value out of bounds.
     """
+    config = _read_texts(config, schema)
     problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
     if problem is not None:
         raise ConfigError(_sentence(problem, schema))
@@ -65,6 +67,26 @@ def _lookup(config: Config, dotted: str) -> Any:
     for part in dotted.split("."):
         config = config[part]
     return config
+
+
+def _read_texts(config: Config, schema: Schema) -> Config:
+    """`config` with texts such as `0.4` and `true` read as YAML where the schema does not want a text."""
+    known = schema["properties"]
+    return {
+        key: _read_texts(value, known[key])
+        if isinstance(value, dict) and "properties" in known.get(key, {})
+        else _read_text(value)
+        if isinstance(value, str) and known.get(key, {}).get("type") != "string"
+        else value
+        for key, value in config.items()
+    }
+
+
+def _read_text(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _with_defaults(config: Config, schema: Schema) -> Config:

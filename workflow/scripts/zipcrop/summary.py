@@ -170,6 +170,6 @@ def require_no_failures(summary: Path) -> None:
     failed = table[table["failed"] > 0]
     if len(failed):
         raise ZipcropError(
-            f"strict: {failed['failed'].sum()} failures in {len(failed)} archives ({', '.join(failed['archive'][:5])}"
-            f"{', …' if len(failed) > 5 else ''}); the reasons are in their manifests"
+            f"strict: failures: {failed['failed'].sum()}, in {', '.join(failed['archive'][:5])}"
+            f"{' and others' if len(failed) > 5 else ''}; the reasons are in the manifests"
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zipcrop import imports
 from zipcrop.errors import ModelError
 from zipcrop.model import Model, sha256
 
@@ -16,23 +15,12 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-def restrict_imports(offline: bool = True) -> None:
-    """Keeps ultralytics and OpenVINO, imported after this call, from installing packages, from running the code inside
-    weights (they are pickles), from reporting on their users, and, if `offline`, from the network at all."""
-    os.environ["YOLO_AUTOINSTALL"] = "0"
-    os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
-    if offline:
-        os.environ["YOLO_OFFLINE"] = "1"
-    # OpenVINO's converter has no setting against it, but does without where the package is missing.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-
-
 def fetch(target: Path) -> None:
     """Downloads the official weights called `target.name` to `target`, whole or not at all.
 
     Raises ModelError where the name is no official one, where there is no network, or where what came does not load.
     """
-    restrict_imports(offline=False)
+    imports.restrict_ultralytics(offline=False)
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
     advice = f"put the weights at {target} yourself, or set model to the path of a weights file"
@@ -91,7 +79,7 @@ def prepare(path: Path, target: Path) -> Model:
 
     Raises ModelError as `load` does.
     """
-    restrict_imports()
+    imports.restrict_ultralytics()
     model = load(path)
     from ultralytics import YOLO
 
