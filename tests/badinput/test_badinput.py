@@ -17,7 +17,7 @@ GOOD = ("good.jpg", encoded("zidane"))
 MEMBERS = {
     "failed: the file is empty": ("a.jpg", b""),
     "failed: cannot be decoded: not a known format": ("a.jpg", b"<html>not a photo</html>"),
-    "failed: cannot be decoded: damaged or cut off": ("a.png", encoded("bus", ".png")[:5000]),
+    "failed: cannot be decoded: damaged, cut off or of an unsupported kind": ("a.png", encoded("bus", ".png")[:5000]),
     "failed: 5000001 bytes are more than limits.member_mb (5)": ("a.jpg", bytes(5_000_001)),
     "failed: 20000x20000 pixels are more than limits.megapixels (100)": (
         "a.png",

@@ -37,10 +37,13 @@ def script(name):
 
 def targets():
     """What a run makes."""
-    # Each archive's results as well as the summary: a job that dies takes its old results with it, and the summary alone
-    # would still look up to date.
-    results = expand(list(rules.crop_archive.output), archive=ARCHIVES)
-    wanted = [rules.summarize.output.summary, *results]
+    summary = rules.summarize.output.summary
+    wanted = [summary]
+    if Path(summary).exists():
+        # A job that dies takes the old results of its archive with it, and the summary alone would still look up to
+        # date.
+        results = expand(list(rules.crop_archive.output), archive=ARCHIVES)
+        wanted += [result for result in results if not Path(result).exists()]
     if not WEIGHTS.exists():
         # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives
         # are is known only once the weights are there.

@@ -53,14 +53,16 @@ class TorchEngine:
             # The head keeps state between calls (the anchors of the last shape): one module per thread.
             self._local.module = copy.deepcopy(self._module) if self.concurrency > 1 else self._module
         pixels = torch.from_numpy(batch).to(self._device).flip(-1).permute(0, 3, 1, 2)
-        prediction = self._local.module(pixels.to(self._type).div(255))
+        # The module gives the predictions first. In f32, since pixels beyond 2048 have no exact f16.
+        prediction = self._local.module(pixels.to(self._type).div(255))[0].float()
         found = non_max_suppression(
             prediction,
             conf_thres=self._thresholds.floor,
             iou_thres=self._thresholds.iou,
             classes=[self._person],
+            agnostic=True,  # there is but one class, and boxes need no offset to keep it apart
             max_det=self._thresholds.max_detections,
             # Past its time limit it would give the rest of the batch back as empty.
             max_time_img=1e9,
         )
-        return [persons[:, :5].float().cpu().numpy() for persons in found]
+        return [persons[:, :5].cpu().numpy() for persons in found]

@@ -49,3 +49,5 @@ def run_script(main: Callable[[], None]) -> None:
         main()
     except ZipcropError as error:
         sys.exit(f"zipcrop: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("zipcrop: interrupted; run again to carry on")

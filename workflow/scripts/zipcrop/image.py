@@ -130,7 +130,11 @@ def decode(data: bytes) -> np.ndarray:
         if data[8:12] in _HEIC_BRANDS:
             raise ImageError("cannot be decoded: HEIC is not supported")
         known = begins_like_image(data)
-        raise ImageError("cannot be decoded: damaged or cut off" if known else "cannot be decoded: not a known format")
+        raise ImageError(
+            "cannot be decoded: damaged, cut off or of an unsupported kind"
+            if known
+            else "cannot be decoded: not a known format"
+        )
     return image
 
 

@@ -6,6 +6,7 @@ no more than a fixed budget of pixels.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import queue
 import signal
@@ -115,6 +116,7 @@ def _send_output_to(log: Path) -> None:
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    faulthandler.enable()  # where it was when a decoder or a driver crashed
 
 
 class _Worker:

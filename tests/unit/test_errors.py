@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+from zipcrop.errors import ConfigError, MachineError, run_script
+
+
+def raising(error: BaseException) -> None:
+    def main() -> None:
+        raise error
+
+    run_script(main)
+
+
+def test_a_script_ends_with_one_sentence() -> None:
+    with pytest.raises(SystemExit) as exit:
+        raising(ConfigError("the sentence"))
+    assert exit.value.code == "zipcrop: error: the sentence"
+
+
+def test_an_interrupted_script_says_how_to_go_on() -> None:
+    with pytest.raises(SystemExit, match="run again to carry on"):
+        raising(KeyboardInterrupt())
+
+
+def test_bugs_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())
+
+
+def test_faults_of_the_machine_say_what_to_do() -> None:
+    error = OSError(errno.ENOSPC, "no matter", "/data/a.jpg")
+    assert str(MachineError.from_os_error(error, "writing")) == (
+        "No space left on device while writing (/data/a.jpg); free some space and run again"
+    )
