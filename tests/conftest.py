@@ -76,7 +76,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("filler.bin", bytes(1_200_000)),
         ],
     )
-    make_zip(folder / "raw_zips" / "Größe [2]" / "it's.ZIP", [("zidane.jpg", encoded("zidane"))])
+    make_zip(folder / "raw_zips" / "-Größe [2]" / "it's.ZIP", [("zidane.jpg", encoded("zidane"))])
     result = workflow.run("--cores", "2", "--resources", "gpu=1")
     assert result.returncode == 0, result.stdout
     (folder / "first_run.txt").write_text(result.stdout)

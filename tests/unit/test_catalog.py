@@ -50,6 +50,7 @@ def test_follows_links_but_not_in_circles(tmp_path: Path) -> None:
         (["a{b}.zip"], "brace"),
         (["a\nb.zip"], "control character"),
         ([".zip"], "no name before .zip"),
+        (["x" * 247 + ".zip"], "more than 250 bytes"),
         (["a.zip", "a.ZIP"], "same name"),
         (["a.zip", "a/b.zip"], "inside those of"),
         (["a.zip", "a.csv/b.zip"], "inside those of"),

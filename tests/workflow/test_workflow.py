@@ -18,7 +18,7 @@ ALL = {"crop_archive": 2, "summarize": 1}
 def test_first_run(prepared: Path) -> None:
     workflow = Workflow(prepared)
     summary = workflow.summary()
-    assert list(summary) == ["Größe [2]/it's", "images(1)"]
+    assert list(summary) == ["-Größe [2]/it's", "images(1)"]
     for archive, row in summary.items():
         number = {
             key: int(row[key]) for key in row if key.endswith("images") or key in ("members", "failed", "skipped")
@@ -90,8 +90,8 @@ def test_an_archive_taken_away_leaves_the_summary_and_is_pruned(workflow: Workfl
     result = workflow.run()
     assert "rule crop_archive" not in result.stdout
     assert "results without an archive: 1 (`snakemake prune` deletes them)\n  images(1)" in result.stdout
-    assert list(workflow.summary()) == ["Größe [2]/it's"]
-    kept = workflow.folder / "output/Person/Größe [2]/it's"
+    assert list(workflow.summary()) == ["-Größe [2]/it's"]
+    kept = workflow.folder / "output/Person/-Größe [2]/it's"
     assert (workflow.folder / "output/Person/images(1)").exists()
     assert workflow.jobs("prune") == {"prune": 1}
     assert not (workflow.folder / "output/Person/images(1)").exists()

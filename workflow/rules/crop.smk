@@ -25,6 +25,7 @@ rule crop_archive:
         output=untracked(OUTPUT),
         speed=untracked(speed_settings()),
     shell:
-        "python {params.script:q} --archive {wildcards.archive:q} --zip {params.zip:q} --model {input.model:q}"
-        " --output {params.output:q} --fingerprint {params.fingerprint} --settings {params.settings:q}"
-        " --speed {params.speed:q} --threads {threads} --log {log:q}"
+        # With "=", since a name may begin with a dash.
+        "python {params.script:q} --archive={wildcards.archive:q} --zip={params.zip:q} --model={input.model:q}"
+        " --output={params.output:q} --fingerprint={params.fingerprint} --settings={params.settings:q}"
+        " --speed={params.speed:q} --threads={threads} --log={log:q}"

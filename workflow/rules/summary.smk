@@ -14,7 +14,7 @@ rule summarize:
         raw_zips=untracked(config["raw_zips"]),
         output=untracked(OUTPUT),
     shell:
-        "python {params.script:q} --raw-zips {params.raw_zips:q} --output {params.output:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} 2>&1 | tee {log:q}"
 
 
 rule require_no_failures:
@@ -44,4 +44,4 @@ rule prune:
         raw_zips=untracked(config["raw_zips"]),
         output=untracked(OUTPUT),
     shell:
-        "python {params.script:q} --raw-zips {params.raw_zips:q} --output {params.output:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} 2>&1 | tee {log:q}"

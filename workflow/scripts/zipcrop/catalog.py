@@ -18,6 +18,8 @@ _END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")
 _ZIP64_END_OF_DIRECTORY = struct.Struct("<4sQ2H2L4Q")
 _LONGEST_COMMENT = 65535
+# Results are called after the archive, with a longer suffix; no file system takes more than 255.
+_LONGEST_NAME = 250
 
 
 def find_archives(raw_zips: str | Path) -> dict[str, str]:
@@ -64,6 +66,8 @@ def _check_name(relative: str, archive: str, root: Path) -> None:
         raise CatalogError(f"the name of archive {shown} in {root} is not UTF-8; rename it") from None
     if re.search(r"[{}\x00-\x1f]", relative):
         raise CatalogError(f"archive {relative!r} in {root} has a brace or control character in its name; rename it")
+    if any(len(part.encode()) > _LONGEST_NAME for part in relative.split("/")):
+        raise CatalogError(f"archive {relative!r} in {root} has more than {_LONGEST_NAME} bytes in its name; rename it")
     if archive == "" or archive.endswith("/"):
         raise CatalogError(f"archive {relative!r} in {root} has no name before .zip; rename it")
 
