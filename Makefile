@@ -12,7 +12,7 @@ DEV_STAMP := .venv/dev.stamp
 
 DEMO := --configfile demo/config.yaml
 PYTHON_FILES := workflow/scripts tests demo
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
 help: ## list the targets
@@ -71,9 +71,9 @@ $(UV_STAMP):
 
 # --reinstall: an interrupted installation can leave packages that look complete.
 $(SETUP_STAMP): envs/requirements.txt $(UV_STAMP)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall --require-hashes -r $<
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --reinstall --require-hashes -r $<
 	touch $@
 
 $(DEV_STAMP): envs/requirements-dev.txt $(SETUP_STAMP)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall --require-hashes -r $<
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --reinstall --require-hashes -r $<
 	touch $@
