@@ -41,6 +41,7 @@ def test_prepared_model(model_json: Path) -> None:
 
 def test_person_may_be_any_class(changed_weights: Callable[..., Path]) -> None:
     assert weights.person_class(["cat", "Person "], Path("x.pt")) == 1
+    assert weights.person_class(["0", "1", "2"], Path("x.pt")) == 0
     with pytest.raises(ModelError, match=r"know no class called person \(they know dog\)"):
         weights.load(changed_weights(names={0: "dog"}))
 

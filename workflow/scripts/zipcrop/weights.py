@@ -66,8 +66,11 @@ def load(path: Path) -> Module:
 
 
 def person_class(classes: list[str], path: Path) -> int:
-    """The index of the class `person`; ModelError, naming the weights at `path`, where there is none."""
+    """The index of the class `person`; 0, as in COCO, where the classes have no names but their numbers. Raises
+    ModelError, naming the weights at `path`, where there is none."""
     names = [name.strip().lower() for name in classes]
+    if names == [str(index) for index in range(len(names))]:
+        return 0
     if "person" not in names:
         shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
         raise ModelError(f"the weights {path} know no class called person (they know {shown}); use others")
