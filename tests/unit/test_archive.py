@@ -118,3 +118,18 @@ def test_a_pipe_is_no_archive_and_does_not_block(tmp_path: Path) -> None:
 def test_a_missing_file_is_the_machines_fault(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Archive(str(tmp_path / "gone.zip"), LIMITS)
+
+
+def test_an_archive_that_lost_its_beginning_has_damaged_members(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", [(f"{i}.jpg", bytes(1000)) for i in range(5)])
+    path.write_bytes(path.read_bytes()[1500:])
+    with Archive(str(path), LIMITS) as archive, pytest.raises(MemberError, match="damaged"):
+        archive.read(0)
+
+
+def test_a_member_without_a_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a", b"x")
+        file.filelist[0].filename = ""
+    with Archive(str(tmp_path / "a.zip"), LIMITS) as archive:
+        assert [(member.name, member.skip) for member in archive.members()] == [("", "")]

@@ -134,3 +134,13 @@ def test_fingerprint_of_a_broken_file(tmp_path: Path, content: bytes) -> None:
 def test_fingerprint_of_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
     assert fingerprint(tmp_path / "pipe.zip") == fingerprint(tmp_path / "gone.zip") == "unreadable"
+
+
+def test_fingerprint_of_more_than_65535_members(tmp_path: Path) -> None:
+    def write(content: bytes) -> str:
+        members = [(f"{i}", content if i == 30_000 else b"x") for i in range(66_000)]
+        return fingerprint(make_zip(tmp_path / "many.zip", members))
+
+    one, other = write(b"y"), write(b"z")
+    assert one != other
+    assert not one.startswith("broken")

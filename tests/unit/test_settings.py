@@ -84,3 +84,9 @@ def test_readme_documents_every_key() -> None:
     }
     assert documented == expected
     assert all(subschema["description"] for _, subschema in settings.keys(SCHEMA))
+
+
+def test_whole_numbers_and_not_a_number() -> None:
+    assert isinstance(settings.complete({"batch": 16.0}, SCHEMA)["batch"], int)
+    with pytest.raises(ConfigError, match=r"confidence is nan, but must be a finite number"):
+        settings.complete({"confidence": float("nan")}, SCHEMA)

@@ -103,7 +103,7 @@ def test_orphans_are_found_and_removed_but_nothing_else(tmp_path: Path) -> None:
     publish(tmp_path, "gone/nested", (person(0, "gone/nested"), 1, 10))
     (tmp_path / "Person/gone/.snakemake_timestamp").write_text("")
     assert summary.orphans(tmp_path, ["gone/nested", "new"]) == ["gone"]
-    summary.remove(tmp_path, "gone")
+    summary.remove(tmp_path, "gone", ["gone/nested", "new"])
     assert summary.orphans(tmp_path, ["gone/nested", "new"]) == []
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert [path for path in left if not path.endswith(".snakemake_timestamp")] == [
@@ -111,5 +111,15 @@ def test_orphans_are_found_and_removed_but_nothing_else(tmp_path: Path) -> None:
         "manifests/gone/nested.csv",
         "manifests/gone/nested.json",
     ]
-    summary.remove(tmp_path, "gone/nested")
+    summary.remove(tmp_path, "gone/nested", [])
     assert not (tmp_path / "Person/gone/nested").exists()
+
+
+def test_files_that_a_live_archive_took_over_are_kept(tmp_path: Path) -> None:
+    file = "Person/photos/2024/a_0.jpg"
+    outcome = Outcome(0, "person", "", 9, 9, (Person((0.0, 0.0, 9.0, 9.0), 0.5, file),))
+    publish(tmp_path, "photos", (outcome, 1, 10))
+    publish(tmp_path, "photos/2024", (outcome, 1, 10))
+    summary.remove(tmp_path, "photos", ["photos/2024"])
+    assert (tmp_path / file).exists()
+    assert not manifest.path(tmp_path, "photos").exists()

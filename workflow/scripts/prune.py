@@ -12,9 +12,10 @@ def main() -> None:
     parser.add_argument("--raw-zips", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     options = parser.parse_args()
-    orphans = summary.orphans(options.output, catalog.find_archives(options.raw_zips))
+    live = catalog.find_archives(options.raw_zips)
+    orphans = summary.orphans(options.output, live)
     for archive in orphans:
-        summary.remove(options.output, archive)
+        summary.remove(options.output, archive, live)
         print(f"deleted the results of {archive}")
     if not orphans:
         print(f"nothing to prune in {options.output}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import stat
@@ -133,9 +134,11 @@ class Archive:
             with self._zip.open(info) as stream:
                 data = stream.read(limit + 1)
         except OSError as error:
-            if error.errno is not None:
+            # bzip2 says of damage that it is an OSError without number; a piece missing in the middle of the archive
+            # makes offsets negative, which is an invalid argument.
+            if error.errno not in (None, errno.EINVAL):
                 raise
-            raise MemberError(f"is damaged: {error}") from None  # bzip2's way of saying so
+            raise MemberError(f"is damaged: {error}") from None
         except NotImplementedError:
             method = _COMPRESSION.get(info.compress_type, f"method {info.compress_type}")
             raise MemberError(f"is compressed in a way that cannot be read ({method})") from None
@@ -159,7 +162,7 @@ class Archive:
 
 
 def _skip_reason(info: zipfile.ZipInfo) -> str:
-    if info.is_dir():
+    if info.filename.endswith("/"):  # is_dir() fails on an empty name
         return "folder"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "symbolic link"

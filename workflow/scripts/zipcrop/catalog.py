@@ -132,9 +132,9 @@ def _directory_span(file: BinaryIO, tail: bytes, size: int) -> tuple[int, int] |
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < _END_OF_DIRECTORY.size:
         return None
-    *_, length, offset, _ = _END_OF_DIRECTORY.unpack_from(tail, at)
+    *_, count, length, offset, _ = _END_OF_DIRECTORY.unpack_from(tail, at)
     end = size - len(tail) + at
-    if 0xFFFFFFFF in (length, offset):
+    if 0xFFFFFFFF in (length, offset) or count == 0xFFFF:
         zip64 = end - _ZIP64_LOCATOR.size - _ZIP64_END_OF_DIRECTORY.size
         if zip64 >= 0:
             file.seek(zip64)

@@ -92,7 +92,7 @@ class Pool:
     def _receive(self, process: _Process) -> Iterator[Outcome]:
         try:
             kind, value = process.connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # also in the middle of a message
             yield from self._bury(process)
             return
         if kind == "fault":

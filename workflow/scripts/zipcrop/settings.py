@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ def complete(config: Config, schema: Schema) -> Config:
     if problem is not None:
         raise ConfigError(_sentence(problem, schema))
     completed = _with_defaults(config, schema)
+    for key, _ in keys(schema):
+        value = _lookup(completed, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"config: {key} is {value}, but must be a finite number")
     if (completed["device"], completed["engine"]) == ("cuda", "openvino"):
         raise ConfigError("config: engine openvino does not run on device cuda; set engine to auto or torch")
     return completed
@@ -51,9 +56,7 @@ def keys(schema: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
 def affecting_results(config: Config, schema: Schema) -> str:
     """The settings that change results, as canonical JSON. `model` is left out: weights count by content, not name."""
     chosen = {
-        key: _canonical(_lookup(config, key))
-        for key, subschema in keys(schema)
-        if subschema.get("x-results") and key != "model"
+        key: _lookup(config, key) for key, subschema in keys(schema) if subschema.get("x-results") and key != "model"
     }
     return json.dumps(chosen, sort_keys=True)
 
@@ -93,7 +96,7 @@ def _with_defaults(config: Config, schema: Schema) -> Config:
     return {
         key: _with_defaults(config.get(key, {}), subschema)
         if "properties" in subschema
-        else config.get(key, subschema["default"])
+        else _canonical(config.get(key, subschema["default"]))
         for key, subschema in schema["properties"].items()
     }
 

@@ -129,11 +129,16 @@ def orphans(output: Path, archives: Iterable[str]) -> list[str]:
     return [archive for archive in found if archive not in known]
 
 
-def remove(output: Path, archive: str) -> None:
-    """Deletes the results of `archive` below the folder `output`: the files that its manifest names and nothing else,
-    since an archive that is still there may have its results in a folder below."""
+def remove(output: Path, archive: str, live: Iterable[str]) -> None:
+    """Deletes the results of `archive` below the folder `output`: the files that its manifest names and that of none of
+    the archives `live`, whose folders may lie inside its own or around it."""
+    kept: set[str] = set()
+    for other in live:
+        nested = other.startswith(f"{archive}/") or archive.startswith(f"{other}/")
+        if nested and manifest.path(output, other).exists():
+            kept |= set(read_manifest(output, other)["file"])
     for file in read_manifest(output, archive)["file"]:
-        if file:
+        if file and file not in kept:
             remove_with_empty_parents(output / file, output)
     for folder in FOLDERS:
         _remove_if_empty(output / folder / archive, output)
