@@ -71,9 +71,9 @@ $(UV_STAMP):
 
 # --reinstall: an interrupted installation can leave packages that look complete.
 $(SETUP_STAMP): envs/requirements.txt $(UV_STAMP)
-	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --reinstall --require-hashes -r $<
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-cache --reinstall --require-hashes -r $<
 	touch $@
 
 $(DEV_STAMP): envs/requirements-dev.txt $(SETUP_STAMP)
-	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --reinstall --require-hashes -r $<
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-cache --reinstall --require-hashes -r $<
 	touch $@
