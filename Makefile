@@ -1,24 +1,27 @@
 # Everything is installed into .venv and called from there, so no environment has to be activated.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-archives test lint format lock clean
+.PHONY: help setup setup-int8 run demo demo-archives test lint format lock clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 UV_STAMP := .venv/uv.stamp
 SETUP_STAMP := .venv/setup.stamp
+INT8_STAMP := .venv/int8.stamp
 DEV_STAMP := .venv/dev.stamp
 
 DEMO := --configfile demo/config.yaml
-PYTHON_FILES := workflow/scripts tests demo
+PYTHON_FILES := workflow/scripts tests demo benchmarks
 COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SETUP_STAMP) ## install the workflow into .venv (PYTHON=python3.12 chooses the interpreter)
+
+setup-int8: $(INT8_STAMP) ## install what precision: int8 needs, too
 
 run: setup ## run the workflow with config.yaml on all cores
 	$(BIN)/snakemake --cores all
@@ -53,6 +56,7 @@ format: $(DEV_STAMP) ## format the code
 
 lock: $(UV_STAMP) ## pin the dependencies anew after an edit of envs/*.in (LOCK=--upgrade takes the newest)
 	$(COMPILE) $(LOCK) envs/requirements.in -o envs/requirements.txt
+	$(COMPILE) $(LOCK) envs/requirements-int8.in -o envs/requirements-int8.txt
 	$(COMPILE) $(LOCK) envs/requirements-dev.in -o envs/requirements-dev.txt
 
 clean: ## remove .venv, caches and the demo's output; your archives, results and rerun records stay
@@ -74,6 +78,10 @@ $(SETUP_STAMP): envs/requirements.txt $(UV_STAMP)
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-cache --reinstall --require-hashes -r $<
 	touch $@
 
-$(DEV_STAMP): envs/requirements-dev.txt $(SETUP_STAMP)
+$(INT8_STAMP): envs/requirements-int8.txt $(SETUP_STAMP)
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-cache --reinstall --require-hashes -r $<
+	touch $@
+
+$(DEV_STAMP): envs/requirements-dev.txt $(INT8_STAMP)
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-cache --reinstall --require-hashes -r $<
 	touch $@

@@ -63,7 +63,8 @@ def prepared_model(wildcards):
     other ones rerun everything."""
     if not WEIGHTS.exists():
         checkpoints.fetch_weights.get(name=WEIGHTS.stem)
-    return f"models/prepared/{weights_sha256()[:16]}/model.json"
+    precision = "" if config["precision"] == "f32" else f"int8-{config['image_size']}/"
+    return f"models/prepared/{weights_sha256()[:16]}/{precision}model.json"
 
 
 def fingerprint(wildcards):

@@ -12,6 +12,10 @@ checkpoint fetch_weights:
         "python {params.script:q} {output:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 
+wildcard_constraints:
+    sha256="[0-9a-f]{16}",
+
+
 rule prepare_model:
     output:
         "models/prepared/{sha256}/model.json",
@@ -25,3 +29,23 @@ rule prepare_model:
         script=script("prepare_model.py"),
     shell:
         "python {params.script:q} {params.weights:q} {output:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+
+
+# Once for all archives, those to come included: another model would mean other results.
+rule quantize_model:
+    input:
+        model="models/prepared/{sha256}/model.json",
+    output:
+        model="models/prepared/{sha256}/int8-{image_size}/model.json",
+    log:
+        "logs/quantize_model/{sha256}-{image_size}.log",
+    conda:
+        "../../envs/quantize.yaml"
+    threads: workflow.cores or 1
+    params:
+        script=script("quantize_model.py"),
+        raw_zips=untracked(config["raw_zips"]),
+        settings=untracked(settings.affecting_results(config, SCHEMA)),
+    shell:
+        "python {params.script:q} --model={input.model:q} --target={output.model:q} --raw-zips={params.raw_zips:q}"
+        " --settings={params.settings:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"

@@ -28,12 +28,12 @@ def visible_gpus() -> int:
     return min(count, len(named))
 
 
-def choose(device: str, engine: str) -> tuple[Device, Engine]:
-    """The device and engine for the settings `device` and `engine`, either of which may be `auto`.
+def choose(device: str, engine: str, precision: str) -> tuple[Device, Engine]:
+    """The device and engine for the settings `device` and `engine`, either of which may be `auto`, and `precision`.
 
     Raises MachineError where a GPU is asked for and there is none.
     """
-    gpu = device != "cpu" and engine != "openvino" and visible_gpus() > 0
+    gpu = device != "cpu" and engine != "openvino" and precision != "int8" and visible_gpus() > 0
     if device == "cuda" and not gpu:
         raise MachineError("device is cuda, but there is no GPU to be seen; set device to auto or cpu")
     if gpu:

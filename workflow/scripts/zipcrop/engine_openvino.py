@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -47,6 +48,8 @@ class OpenVINOEngine:
                 "INFERENCE_PRECISION_HINT": "f32",
                 "NUM_STREAMS": threads,
                 "INFERENCE_NUM_THREADS": threads,
+                # Saves a third of the start-up of every archive but the first.
+                "CACHE_DIR": str(Path(model.openvino).with_name("cache")),
             },
         )
         self._local = threading.local()

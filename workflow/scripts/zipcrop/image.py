@@ -112,8 +112,16 @@ def header_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
-def decode(data: bytes) -> np.ndarray:
+def is_jpeg(data: bytes) -> bool:
+    """Whether content is JPEG, which can be decoded at a fraction of its size."""
+    return data.startswith(b"\xff\xd8\xff")
+
+
+def decode(data: bytes, reduction: int = 1) -> np.ndarray:
     """The image in `data` as uint8 (H, W, 3) BGR, upright (EXIF orientation applied), first frame, without alpha.
+
+    A `reduction` of 2, 4 or 8 gives the sides divided by it, rounded up; for a JPEG that saves most of the work, since
+    the decoder's inverse DCT makes fewer pixels in the first place.
 
     Raises ImageError where it cannot be decoded, in whole.
     """
@@ -122,8 +130,14 @@ def decode(data: bytes) -> np.ndarray:
 
     if not data:
         raise ImageError("the file is empty")
+    flags = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction])
     except cv2.error as error:
         raise ImageError(f"cannot be decoded: {str(error.err or error).strip()}") from None
     if image is None:

@@ -65,10 +65,10 @@ def _run(job: Job, progress: Progress) -> None:
         raise MachineError(f"{job.zip} changed since the run began; run again")
     model = Model.read(job.model)
     staging = Staging(
-        job.output, job.archive, job.fingerprint, model.sha256, json.dumps(job.settings), str(RESULTS_VERSION)
+        job.output, job.archive, job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION)
     )
     done, clock.seconds_before = staging.resume()
-    chosen_device, chosen_engine = device.choose(job.device, job.engine)
+    chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
     workers = device.worker_count(job.workers, chosen_device, job.threads)
     limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
     try:
@@ -93,6 +93,7 @@ def _run(job: Job, progress: Progress) -> None:
             threads=max(1, job.threads // workers),
             batch=job.batch,
             image_size=job.settings["image_size"],
+            decode=job.settings["decode"],
             thresholds=Thresholds(*(job.settings[key] for key in ("confidence", "iou", "max_detections"))),
             crop=CropSettings(*(job.settings[f"crop.{key}"] for key in ("padding", "min_size", "format", "quality"))),
             limits=limits,
@@ -105,7 +106,7 @@ def _run(job: Job, progress: Progress) -> None:
         "archive": job.archive,
         "zip": job.zip,
         "fingerprint": job.fingerprint,
-        "model": {"name": model.name, "sha256": model.sha256},
+        "model": {"name": model.name, "sha256": model.sha256, "quantized": model.quantized},
         "settings": job.settings,
         "device": chosen_device,
         "engine": chosen_engine,

@@ -37,8 +37,18 @@ class Letterbox:
         shape = (scaled_height + top + bottom, scaled_width + left + right)
         return cls(height, width, scaled_height, scaled_width, top, left, shape)
 
+    def reduction(self) -> int:
+        """The largest of 1, 2, 4 and 8, by which a JPEG decoder can divide the image's sides, that leaves it no smaller
+        than its place in the letterbox."""
+        return max(
+            divisor
+            for divisor in (1, 2, 4, 8)
+            if divisor == 1
+            or (-(-self.width // divisor) >= self.scaled_width and -(-self.height // divisor) >= self.scaled_height)
+        )
+
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """`image`, uint8 (height, width, 3), in its letterbox: uint8 (*shape, 3)."""
+        """`image`, uint8 (height, width, 3), whole or reduced, in its letterbox: uint8 (*shape, 3)."""
         if image.shape[:2] != (self.scaled_height, self.scaled_width):
             image = cv2.resize(image, (self.scaled_width, self.scaled_height), interpolation=cv2.INTER_LINEAR)
         bottom = self.shape[0] - self.scaled_height - self.top

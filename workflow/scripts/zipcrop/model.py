@@ -16,7 +16,7 @@ class Model:
     """A prepared detector. Its folder also holds the files that `weights` and `openvino` name."""
 
     sha256: str
-    """Of the weights file; results are keyed by it."""
+    """Of the weights file."""
     name: str
     """The weights' file name when they were prepared, for people to read."""
     task: str
@@ -29,6 +29,13 @@ class Model:
     """PyTorch weights, for the torch engine."""
     openvino: str
     """OpenVINO IR with dynamic shapes, for the OpenVINO engine."""
+    quantized: str = ""
+    """Of an int8 model, hexadecimal SHA-256 of its IR, which depends on the photos that it was calibrated on."""
+
+    @property
+    def identity(self) -> str:
+        """What results are keyed by: the weights and, of an int8 model, their quantised form."""
+        return self.sha256 + self.quantized
 
     def write(self, path: Path) -> None:
         """Writes the JSON."""

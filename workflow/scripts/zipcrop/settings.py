@@ -41,6 +41,11 @@ def complete(config: Config, schema: Schema) -> Config:
             raise ConfigError(f"config: {key} is {value}, but must be a finite number")
     if (completed["device"], completed["engine"]) == ("cuda", "openvino"):
         raise ConfigError("config: engine openvino does not run on device cuda; set engine to auto or torch")
+    if completed["precision"] == "int8" and (completed["device"] == "cuda" or completed["engine"] == "torch"):
+        raise ConfigError(
+            "config: precision int8 is for the OpenVINO engine on the CPU; "
+            "set device and engine to auto, or precision to f32"
+        )
     return completed
 
 

@@ -6,6 +6,7 @@ no more than a fixed budget of pixels.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import queue
@@ -13,7 +14,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from zipcrop.model import Model
     from zipcrop.persons import Thresholds
 
-_BYTES_IN_FLIGHT = 256 * 1024**2
+# A GPU takes whole batches, and a photo of 12 megapixels is 36 MB.
+_BYTES_IN_FLIGHT = {"cpu": 256 * 1024**2, "cuda": 1024**3}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Task:
     threads: int
     batch: int
     image_size: int
+    decode: str
+    """`exact` or `fast`."""
     thresholds: Thresholds
     crop: CropSettings
     limits: Limits
@@ -77,7 +81,8 @@ class _Photo:
 
     index: int
     data: bytes
-    image: np.ndarray
+    image: np.ndarray | None
+    """In full size; None if it was decoded at a reduced size."""
     letterbox: Letterbox
     pixels: np.ndarray
     cost: int
@@ -139,7 +144,9 @@ class _Worker:
         if fingerprint(task.zip) != task.fingerprint:
             raise MachineError(f"{task.zip} changed while it was being read; run again")
         self._engine = engine.load(task.model, task.engine, task.device, task.threads, task.batch, task.thresholds)
-        self._budget = ByteBudget(_BYTES_IN_FLIGHT)
+        self._budget = ByteBudget(_BYTES_IN_FLIGHT[task.device])
+        # Of their own, since who writes a photo already holds some of the budget.
+        self._budget_for_crops = ByteBudget(_BYTES_IN_FLIGHT[task.device])
         self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._decoded: Buckets[_Photo] = Buckets(min(task.batch, self._engine.batch))
         self._detected: queue.SimpleQueue[tuple[_Photo, np.ndarray] | None] = queue.SimpleQueue()
@@ -190,7 +197,6 @@ class _Worker:
 
     def _read_and_decode(self) -> None:
         while (index := self._todo.get()) is not None:
-            size: tuple[int, int] | None = None
             try:
                 data = self._archive.read(index)
                 size = self._allowed_size(data)
@@ -213,21 +219,40 @@ class _Worker:
 
     def _decode(self, index: int, data: bytes, size: tuple[int, int] | None) -> _Photo:
         from zipcrop import image
-        from zipcrop.letterbox import Letterbox
 
+        reduction = self._reduction(data, size)
         # What the photo will hold until it is written: the file, the pixels and the letterbox.
-        pixels = size[0] * size[1] if size else int(self._task.limits.megapixels * 1e6)
+        pixels = size[0] * size[1] // reduction**2 if size else int(self._task.limits.megapixels * 1e6)
         cost = len(data) + 3 * (pixels + self._task.image_size**2)
         self._budget.acquire(cost)
         try:
-            decoded = image.decode(data)
-            letterbox = Letterbox.fit(
-                decoded.shape[0], decoded.shape[1], self._task.image_size, self._task.model.stride
-            )
-            return _Photo(index, data, decoded, letterbox, letterbox.apply(decoded), cost)
+            decoded = image.decode(data, reduction)
+            height, width = decoded.shape[:2]
+            if size is not None and reduction > 1:
+                # Upright, it may lie on its side.
+                width, height = size if (width >= height) == (size[0] >= size[1]) else (size[1], size[0])
+            letterbox = self._fit(height, width)
+            return _Photo(index, data, decoded if reduction == 1 else None, letterbox, letterbox.apply(decoded), cost)
         except BaseException:
             self._budget.release(cost)
             raise
+
+    def _fit(self, height: int, width: int) -> Letterbox:
+        from zipcrop.letterbox import Letterbox
+
+        return Letterbox.fit(height, width, self._task.image_size, self._task.model.stride)
+
+    def _reduction(self, data: bytes, size: tuple[int, int] | None) -> int:
+        """By what the photo's sides are divided for detection; `size` is its width and height before EXIF rotation."""
+        from zipcrop import image
+
+        if self._task.decode != "fast" or size is None or not image.is_jpeg(data):
+            return 1
+        width, height = size
+        reduction = self._fit(height, width).reduction()
+        # Nearly square, it would not show whether it was turned.
+        nearly_square = width != height and -(-width // reduction) == -(-height // reduction)
+        return 1 if nearly_square else reduction
 
     def _detect(self) -> None:
         import numpy as np
@@ -243,14 +268,14 @@ class _Worker:
             try:
                 outcome = self._keep(photo, persons)
             except ImageError as error:
-                height, width = photo.image.shape[:2]
+                height, width = photo.letterbox.height, photo.letterbox.width
                 outcome = Outcome(photo.index, "failed", str(error), width, height)
             self._budget.release(photo.cost)
             self._send(("outcome", outcome))
 
     def _keep(self, photo: _Photo, persons: np.ndarray) -> Outcome:
         """Writes what is kept of `photo`; `persons` as `Engine.detect` gives them."""
-        height, width = photo.image.shape[:2]
+        height, width = photo.letterbox.height, photo.letterbox.width
         found = [
             # Rounded as the manifest has it, so that the crop is what the manifest says to the pixel.
             Person(_rounded(box), round(float(score), 6))
@@ -262,12 +287,11 @@ class _Worker:
             self._write_file(file, photo.data)
             best = round(float(persons[0, 4]), 6) if len(persons) else None
             return Outcome(photo.index, "no_person", "", width, height, (), best, file)
-        crops = [crop for person in found if (crop := self._crop(photo, person)) is not None]
-        if not crops:
+        # Encoded before any is written: an image leaves all of its crops or none.
+        encoded = self._encode_crops(photo, found)
+        if not encoded:
             reason = f"no crop has {self._task.crop.min_size} pixels on each side (crop.min_size)"
             return Outcome(photo.index, "rejected", reason, width, height, (found[0],))
-        # Encoded before any is written: an image leaves all of its crops or none.
-        encoded = [(person, self._encode(crop)) for person, crop in crops]
         kept = []
         for k, (person, data) in enumerate(encoded):
             name = self._task.names[photo.index].crop(k, self._task.crop.format)
@@ -276,17 +300,40 @@ class _Worker:
             kept.append(Person(person.box, person.confidence, file))
         return Outcome(photo.index, "person", "", width, height, tuple(kept))
 
-    def _crop(self, photo: _Photo, person: Person) -> tuple[Person, np.ndarray] | None:
+    def _encode_crops(self, photo: _Photo, persons: list[Person]) -> list[tuple[Person, bytes]]:
+        """The persons whose crops are large enough, with their crops as files."""
+        from zipcrop import image
         from zipcrop.crop import crop_slice
 
-        height, width = photo.image.shape[:2]
-        crop = photo.image[crop_slice(person.box, self._task.crop.padding, width, height)]
-        return (person, crop) if min(crop.shape[:2]) >= self._task.crop.min_size else None
+        height, width = photo.letterbox.height, photo.letterbox.width
+        wanted = [
+            (person, (rows, columns))
+            for person in persons
+            for rows, columns in [crop_slice(person.box, self._task.crop.padding, width, height)]
+            if min(rows.stop - rows.start, columns.stop - columns.start) >= self._task.crop.min_size
+        ]
+        if not wanted:
+            return []
+        with self._full_size(photo) as pixels:
+            return [
+                (person, image.encode(pixels[place], self._task.crop.format, self._task.crop.quality))
+                for person, place in wanted
+            ]
 
-    def _encode(self, crop: np.ndarray) -> bytes:
+    @contextlib.contextmanager
+    def _full_size(self, photo: _Photo) -> Iterator[np.ndarray]:
+        """The photo's pixels in full size, decoded if they are not there."""
         from zipcrop import image
 
-        return image.encode(crop, self._task.crop.format, self._task.crop.quality)
+        if photo.image is not None:
+            yield photo.image
+            return
+        size = 3 * photo.letterbox.height * photo.letterbox.width
+        self._budget_for_crops.acquire(size)
+        try:
+            yield image.decode(photo.data)
+        finally:
+            self._budget_for_crops.release(size)
 
     def _write_file(self, file: str, data: bytes) -> None:
         path = self._task.staging / file

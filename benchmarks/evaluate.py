@@ -1,0 +1,77 @@
+"""Measures results against true boxes: AP, precision and recall of the persons in the manifests.
+
+usage: evaluate.py TRUTH.csv OUTPUT [OUTPUT ...]
+
+TRUTH.csv has the columns archive (with .zip), member, x1, y1, x2, y2: a row per person, in pixels of the upright photo,
+and one with empty boxes for a photo without people. AP needs the unsure detections, too: run zipcrop with
+`confidence=0.01` for it. Several OUTPUTs are compared with the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from average_precision import IOUS, average_precision, match
+
+EDGES = ["x1", "y1", "x2", "y2"]
+Photos = dict[tuple[str, str], np.ndarray]
+
+
+def read_truth(path: Path) -> Photos:
+    """The true boxes, float (m, 4), of each photo, by archive and member."""
+    table = pd.read_csv(path)
+    table["archive"] = table["archive"].str.removesuffix(".zip")
+    return {
+        (str(archive), str(member)): rows[EDGES].dropna().to_numpy(float)
+        for (archive, member), rows in table.groupby(["archive", "member"])
+    }
+
+
+def read_detections(output: Path) -> Photos:
+    """The persons, float (n, 5) x1, y1, x2, y2, confidence, of each photo, as the manifests in an output folder say."""
+    photos: Photos = {}
+    for path in sorted((output / "manifests").rglob("*.csv")):
+        table = pd.read_csv(path, dtype={"archive": str, "member": str}, keep_default_na=False, na_values=[""])
+        for (archive, member), rows in table.groupby(["archive", "member"]):
+            persons = rows[rows["status"] == "person"]
+            photos[archive, member] = persons[[*EDGES, "confidence"]].to_numpy(float)
+    return photos
+
+
+def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, float]:
+    """AP50 and AP50-95, and, of persons from `confidence` up, precision and recall at IoU 0.5; all in percent."""
+    found = [detections.get(key, np.zeros((0, 5))) for key in truth]
+    boxes = list(truth.values())
+    precisions = [average_precision(found, boxes, threshold) for threshold in IOUS]
+    sure = [persons[persons[:, 4] > confidence] for persons in found]
+    true = sum(int(match(persons[:, :4], each, 0.5).sum()) for persons, each in zip(sure, boxes, strict=True))
+    return {
+        "AP50": 100 * precisions[0],
+        "AP50-95": 100 * float(np.mean(precisions)),
+        "precision": 100 * true / max(1, sum(map(len, sure))),
+        "recall": 100 * true / max(1, sum(map(len, boxes))),
+        "persons": sum(map(len, sure)),
+        "photos with people": sum(len(persons) > 0 for persons in sure),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("outputs", type=Path, nargs="+", metavar="OUTPUT")
+    parser.add_argument("--confidence", type=float, default=0.25, help="for precision, recall and counts")
+    options = parser.parse_args()
+    truth = read_truth(options.truth)
+    results = {str(output): measure(read_detections(output), truth, options.confidence) for output in options.outputs}
+    table = pd.DataFrame(results).T
+    print(table.to_string(float_format="%.2f"))
+    if len(table) > 1:
+        print("\ndifference from the first")
+        print((table.iloc[1:] - table.iloc[0]).to_string(float_format="%+.2f"))
+
+
+if __name__ == "__main__":
+    main()

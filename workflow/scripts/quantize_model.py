@@ -1,0 +1,25 @@
+"""Quantises a prepared model, calibrated on photos from the archives. Called by the rule quantize_model."""
+
+import argparse
+import json
+from pathlib import Path
+
+from zipcrop import catalog, quantization
+from zipcrop.archive import Limits
+from zipcrop.errors import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for option in ("model", "target", "raw-zips"):
+        parser.add_argument(f"--{option}", required=True, type=Path)
+    parser.add_argument("--settings", required=True, type=json.loads)
+    options = parser.parse_args()
+    limits = Limits(*(options.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
+    archives = catalog.find_archives(options.raw_zips)
+    quantization.quantize(options.model, options.target, archives, options.settings["image_size"], limits)
+
+
+# NNCF may start processes of its own.
+if __name__ == "__main__":
+    run_script(main)
