@@ -1,7 +1,7 @@
 # Everything is installed into .venv and called from there, so no environment has to be activated.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-int8 run demo demo-archives test lint format lock clean
+.PHONY: help setup setup-int8 run demo demo-archives test bench lint format lock clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -41,6 +41,9 @@ demo-archives: setup
 
 test: $(DEV_STAMP) ## run all tests
 	$(BIN)/python -m pytest -q -n auto tests
+
+bench: $(DEV_STAMP) ## measure speed and memory against other ways to do the job (BENCH="--rounds 1" passes options)
+	PYTHONPATH=$(CURDIR)/workflow/scripts $(BIN)/python benchmarks/bench.py $(BENCH)
 
 lint: $(DEV_STAMP) demo-archives ## check style, types and the workflow
 	$(BIN)/ruff check $(PYTHON_FILES)

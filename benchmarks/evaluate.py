@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from average_precision import IOUS, average_precision, match
 
 EDGES = ["x1", "y1", "x2", "y2"]

@@ -7,9 +7,10 @@ import io
 
 import numpy as np
 import pytest
-from average_precision import IOUS, average_precision
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from average_precision import IOUS, average_precision
 
 
 def random_boxes(generator: np.random.Generator, count: int) -> np.ndarray:

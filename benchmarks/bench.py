@@ -1,0 +1,250 @@
+"""Measures zipcrop against the seed pipeline, `yolo predict` and the bare engine; writes a table and all raw figures.
+
+All peers run once per round, in turns, on the same photos, weights and cores. Figures are medians over the rounds of
+the ratio within a round, with the least and the greatest. For a quick look: --rounds 1 --images 20 --large-images 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import peers
+import photos
+import plot
+import random_weights
+from peers import ROOT, Work
+from process_tree import Usage
+
+SECTIONS = ("coco", "large", "fixed", "noop", "scaling")
+Rounds = dict[str, list[float]]
+
+
+@dataclass
+class Report:
+    """What was measured."""
+
+    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    """Figure, median, least to greatest, goal, whether it is met."""
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, figure: str, values: Sequence[float], goal: float | None = None, at_most: bool = False) -> None:
+        """Adds a figure by its value in each round; `goal` is its least good value, with `at_most` its greatest."""
+        median = statistics.median(values)
+        met = "" if goal is None else "yes" if (median <= goal if at_most else median >= goal) else "no"
+        bound = "" if goal is None else f"{'≤' if at_most else '≥'} {goal:g}"
+        row = (figure, f"{median:.3g}", f"{min(values):.3g} to {max(values):.3g}", bound, met)
+        self.rows.append(row)
+        print(" | ".join(row), flush=True)
+
+    def table(self) -> str:
+        """As Markdown."""
+        lines = [("figure", "median", "least to greatest", "goal", "met"), ("---",) * 5, *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def interleaved(rounds: int, runs: dict[str, Callable[[], Usage]], raw: dict[str, Any]) -> dict[str, list[Usage]]:
+    """The usage of each of `runs`, by round; each round begins with another of them."""
+    usages: dict[str, list[Usage]] = {name: [] for name in runs}
+    names = list(runs)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            usages[name].append(runs[name]())
+    for name, each in usages.items():
+        raw[name] = [
+            {"seconds": usage.seconds, "cpu_seconds": usage.cpu_seconds, "peak_bytes": usage.peak_bytes}
+            for usage in each
+        ]
+    return usages
+
+
+def compare(report: Report, name: str, work: Work, model: Path, int8: Path | None, rounds: int, large: bool) -> None:
+    """All peers on `work`; with goals only where they were set: yolov8s at 640."""
+    runs: dict[str, Callable[[], Usage]] = {
+        "seed pipeline": lambda: peers.seed_pipeline(work),
+        "yolo predict": lambda: peers.yolo_predict(work),
+        "bare engine": lambda: Usage(peers.bare_engine(work, model), 0, 0, ""),
+        "zipcrop": lambda: peers.zipcrop(work, model),
+    }
+    if large:
+        del runs["bare engine"]
+        runs["zipcrop, decode: fast"] = lambda: peers.zipcrop(work, model, decode="fast")
+    elif int8 is not None:
+        runs["zipcrop, int8"] = lambda: peers.zipcrop(work, int8, precision="int8")
+    raw = report.raw.setdefault(name, {"photos": work.photos})
+    usages = interleaved(rounds, runs, raw)
+    goals = work.image_size == 640
+
+    def ratio(figure: str, one: str, other: str, goal: float) -> None:
+        values = [b.seconds / a.seconds for a, b in zip(usages[one], usages[other], strict=True)]
+        report.add(f"{name}: {figure}", values, goal if goals else None)
+
+    for peer, each in usages.items():
+        report.add(f"{name}: {peer}, images/s", [work.photos / usage.seconds for usage in each])
+    ratio("images/s ÷ seed pipeline's", "zipcrop", "seed pipeline", 2.0 if large else 3.0)
+    ratio("images/s ÷ yolo predict's", "zipcrop", "yolo predict", 2.0 if large else 3.0)
+    if large:
+        ratio("decode: fast, images/s ÷ seed pipeline's", "zipcrop, decode: fast", "seed pipeline", 2.6)
+    else:
+        ratio("efficiency (÷ bare engine)", "zipcrop", "bare engine", 0.95)
+        engine = [b.seconds / a.seconds for a, b in zip(usages["bare engine"], usages["seed pipeline"], strict=True)]
+        report.add(f"{name}: bare engine ÷ seed pipeline (the most there is to gain)", engine)
+    if "zipcrop, int8" in usages:
+        ratio("int8, images/s ÷ seed pipeline's", "zipcrop, int8", "seed pipeline", 6.0)
+    for peer in ("seed pipeline", "yolo predict", "zipcrop"):
+        report.add(f"{name}: {peer}, peak memory, MB", [usage.peak_bytes / 1e6 for usage in usages[peer]])
+        report.add(f"{name}: {peer}, CPU seconds per image", [u.cpu_seconds / work.photos for u in usages[peer]])
+    peaks = zip(usages["zipcrop"], usages["seed pipeline"], strict=True)
+    memory = [a.peak_bytes / b.peak_bytes for a, b in peaks]
+    report.add(f"{name}: peak memory ÷ seed pipeline's", memory, 0.35 if goals else None, at_most=True)
+
+
+def fixed_cost(report: Report, work: Work, model: Path, rounds: int) -> None:
+    """An archive with one photo."""
+    raw = report.raw.setdefault("fixed", {})
+    runs = {"zipcrop": lambda: peers.zipcrop(work, model), "import": peers.import_ultralytics}
+    usages = interleaved(max(5, rounds), runs, raw)
+    report.add("archive with one photo, s", [usage.seconds for usage in usages["zipcrop"]])
+    ratios = [a.seconds / b.seconds for a, b in zip(usages["zipcrop"], usages["import"], strict=True)]
+    report.add("archive with one photo ÷ importing ultralytics", ratios, 0.4, at_most=True)
+
+
+def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scratch: Path) -> None:
+    """Speed and memory by the number of images; with the bundled detector, which is small, so that it takes minutes."""
+    weights = ROOT / "demo" / "person-n.pt"
+    model = peers.prepare(weights, scratch / "bundled")
+    raw = report.raw.setdefault("scaling", {})
+    peaks = {}
+    for count in sorted({*counts, 1000}):
+        (whole,) = photos.write_archives(sources, scratch / "many", 1, count)
+        usage = peers.zipcrop(Work(count, whole, [], weights, 320, scratch), model)
+        raw[count] = {"seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
+        peaks[count] = usage.peak_bytes
+        report.add(f"bundled detector at 320, {count} images: images/s", [count / usage.seconds])
+        report.add(f"bundled detector at 320, {count} images: peak memory, MB", [usage.peak_bytes / 1e6])
+    largest = max(peaks)
+    report.add(f"peak memory, {largest} ÷ 1000 images", [peaks[largest] / peaks[1000]], 1.1, at_most=True)
+
+
+def machine() -> dict[str, str]:
+    """Hardware, versions and date."""
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    packages = ("torch", "ultralytics-opencv-headless", "openvino", "opencv-python-headless", "numpy", "snakemake")
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu,
+        "cores": str(peers.CORES),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "gpu": "none used",
+        "zipcrop": commit.stdout.strip(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archives", type=Path, help="folder with ZIPs of COCO-sized JPEGs; made if not given")
+    parser.add_argument("--weights", type=Path, help="default: models/yolov8s.pt, or yolov8s with random weights")
+    parser.add_argument("--image-size", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--large-images", type=int, default=48, help="12-megapixel photos")
+    parser.add_argument("--scaling", type=int, nargs="*", default=[200, 2000, 10000], help="numbers of images")
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--scratch", type=Path, help="kept; default: a temporary folder")
+    options = parser.parse_args()
+    scratch = options.scratch or Path(tempfile.mkdtemp(prefix="zipcrop-bench-"))
+    try:
+        measure(options, scratch)
+    finally:
+        if options.scratch is None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def measure(options: argparse.Namespace, scratch: Path) -> None:
+    """Runs the sections that were asked for and writes the results."""
+    report = Report()
+    sources = photos.given(options.archives) if options.archives else photos.made(min(options.images, 200))
+    size = options.image_size
+
+    def work(folder: str, made: Sequence[bytes], count: int, weights: Path) -> Work:
+        (whole,) = photos.write_archives(made, scratch / folder / "whole", 1, count)
+        parts = photos.write_archives(made, scratch / folder / "parts", peers.CORES, count)
+        return Work(count, whole, parts, weights, size, scratch)
+
+    weights = options.weights or ROOT / "models" / "yolov8s.pt"
+    described = weights.name
+    if options.weights is None and not weights.exists():
+        weights = scratch / "yolov8s.pt"
+        (sample,) = photos.write_archives(sources, scratch / "sample", 1, 48)
+        share = random_weights.write(weights, photos.decoded(sample), size)
+        described = f"yolov8s with random weights, 'people' in {share:.0%} of the photos"
+    model = peers.prepare(weights, scratch / "prepared")
+    facts = {
+        **machine(),
+        "weights": described,
+        "image_size": str(size),
+        "photos": "given" if options.archives else "made",
+        "rounds": str(options.rounds),
+    }
+    if "coco" in options.only:
+        coco = work("coco", sources, options.images, weights)
+        try:
+            int8 = peers.quantize(model, size, coco.whole.parent)
+        except RuntimeError as error:
+            int8 = None
+            print(f"int8 is left out: {error}")
+        compare(report, "COCO-sized", coco, model, int8, options.rounds, large=False)
+    if "large" in options.only:
+        big = work("large", photos.large(sources, min(24, options.large_images)), options.large_images, weights)
+        compare(report, "12 megapixels", big, model, None, options.rounds, large=True)
+    if "fixed" in options.only:
+        fixed_cost(report, work("one", sources, 1, weights), model, options.rounds)
+    if "noop" in options.only:
+        usage = peers.snakemake_dry_run(1000, 1000, scratch)
+        report.add("snakemake -n, 1,000 archives of 1,000 members, up to date, s", [usage.seconds], 10, at_most=True)
+        report.raw["noop"] = {"seconds": usage.seconds}
+    if "scaling" in options.only:
+        scaling(report, sources, options.scaling, scratch)
+    write(report, facts, options.results)
+
+
+def write(report: Report, facts: dict[str, str], results: Path) -> None:
+    """The table and the raw figures, as files and on the terminal."""
+    results.mkdir(parents=True, exist_ok=True)
+    slug = "-".join(facts["cpu"].lower().replace("(r)", "").split()[:3])
+    path = results / f"{facts['date']}-{slug}-{facts['cores']}-cores"
+    heading = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    path.with_suffix(".md").write_text(f"# Benchmark of {facts['date']}\n\n{heading}\n\n{report.table()}\n")
+    raw = {"facts": facts, "rows": report.rows, "raw": report.raw}
+    path.with_suffix(".json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
+    print(f"\n{heading}\n\n{report.table()}\n\nwritten to {path}.md and .json")
+    if {"COCO-sized", "12 megapixels"} <= report.raw.keys():
+        plot.draw(raw, path.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()

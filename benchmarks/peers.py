@@ -1,0 +1,154 @@
+"""zipcrop and what people would use instead, each as a command to measure."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import process_tree
+from process_tree import Usage
+from zipcrop import catalog, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "workflow" / "scripts"
+SCHEMA = settings.load_schema(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Work:
+    """The same photos for every peer."""
+
+    photos: int
+    whole: Path
+    """One archive with all of them."""
+    parts: Sequence[Path]
+    """The same, dealt out evenly to an archive per core."""
+    weights: Path
+    image_size: int
+    scratch: Path
+
+
+def prepare(weights: Path, folder: Path) -> Path:
+    """The prepared f32 model's JSON, as the rule prepare_model makes it."""
+    model = folder / "model.json"
+    if not model.exists():
+        _quietly([sys.executable, SCRIPTS / "prepare_model.py", weights, model])
+    return model
+
+
+def quantize(model: Path, image_size: int, raw_zips: Path) -> Path:
+    """The int8 model's JSON, as the rule quantize_model makes it."""
+    target = model.parent / f"int8-{image_size}" / "model.json"
+    if not target.exists():
+        chosen = settings.affecting_results(settings.complete({"image_size": image_size}, SCHEMA), SCHEMA)
+        command = [sys.executable, SCRIPTS / "quantize_model.py", f"--model={model}", f"--target={target}"]
+        _quietly([*command, f"--raw-zips={raw_zips}", f"--settings={chosen}"])
+    return target
+
+
+def seed_pipeline(work: Work) -> Usage:
+    """The seed pipeline, a process per core; ultralytics holds each to one thread, which suits it."""
+    output = _empty(work.scratch / "seed")
+    command = [sys.executable, ROOT / "benchmarks" / "seed_pipeline.py", work.weights, str(work.image_size), output]
+    return process_tree.run([*command, str(CORES), *work.parts])
+
+
+def yolo_predict(work: Work) -> Usage:
+    """`yolo predict` on the extracted files, extraction counted, on all cores (by itself it would take one)."""
+    files, output = _empty(work.scratch / "extracted"), _empty(work.scratch / "yolo")
+    script = ROOT / "benchmarks" / "extract_and_predict.py"
+    command = [sys.executable, script, work.whole, files, work.weights, str(work.image_size), output]
+    return process_tree.run(command, {"OMP_NUM_THREADS": str(CORES)})
+
+
+def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
+    """The crop job, as the rule crop_archive calls it; `overrides` are settings."""
+    output = _empty(work.scratch / "zipcrop")
+    config = settings.complete({"image_size": work.image_size, "device": "cpu", **overrides}, SCHEMA)
+    speed = {key: config[key] for key in ("device", "engine", "batch", "workers")}
+    return process_tree.run(
+        [
+            sys.executable,
+            SCRIPTS / "crop_archive.py",
+            f"--archive={work.whole.stem}",
+            f"--zip={work.whole}",
+            f"--model={model}",
+            f"--output={output}",
+            f"--fingerprint={catalog.fingerprint(str(work.whole))}",
+            f"--settings={settings.affecting_results(config, SCHEMA)}",
+            f"--speed={json.dumps(speed)}",
+            f"--threads={CORES}",
+            f"--log={work.scratch / 'zipcrop.log'}",
+        ]
+    )
+
+
+def bare_engine(work: Work, model: Path) -> float:
+    """Seconds that the engine alone takes for the photos."""
+    script = ROOT / "benchmarks" / "bare_engine.py"
+    usage = process_tree.run([sys.executable, script, model, str(work.image_size), str(CORES), work.whole])
+    return float(usage.output.splitlines()[-1])
+
+
+def import_ultralytics() -> Usage:
+    """What starting anything with ultralytics costs."""
+    return process_tree.run([sys.executable, "-c", "from ultralytics import YOLO"])
+
+
+def snakemake_dry_run(archives: int, members: int, scratch: Path) -> Usage:
+    """`snakemake -n` where every one of `archives` ZIPs with `members` members is up to date. Raises RuntimeError if it
+    would do anything."""
+    folder = _empty(scratch / "noop")
+    raw_zips, output = folder / "raw_zips", folder / "output"
+    raw_zips.mkdir()
+    template = raw_zips / "template"
+    with zipfile.ZipFile(template, "w") as archive:
+        for number in range(members):
+            archive.writestr(f"archive-0000/note-{number:06}.txt", "")
+    content = template.read_bytes()
+    template.unlink()
+    names = [f"archive-{number:04}" for number in range(archives)]
+    for name in names:
+        (raw_zips / f"{name}.zip").write_bytes(content.replace(b"archive-0000", name.encode()))
+        for kind in ("Person", "No_Person"):
+            (output / kind / name).mkdir(parents=True)
+        for kind in ("csv", "json"):
+            _touch(output / "manifests" / f"{name}.{kind}")
+    weights = ROOT / "demo" / "person-n.pt"
+    digest = subprocess.run(["sha256sum", weights], check=True, capture_output=True, text=True).stdout[:16]
+    _touch(folder / "models" / "prepared" / digest / "model.json")
+    _touch(output / "summary.csv")
+    snakemake = [Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile", "--cores", "1"]
+    options = ["--directory", folder, "--configfile", ROOT / "config.yaml", "--config", f"model={weights}"]
+    # Records the outputs as made with the present parameters.
+    _quietly([*snakemake, "--touch", *options])
+    usage = process_tree.run([*snakemake, "-n", *options])
+    if "Nothing to be done" not in usage.output:
+        raise RuntimeError(f"the dry run was to find nothing to do:\n{usage.output[-2000:]}")
+    return usage
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _quietly(command: Sequence[str | Path]) -> None:
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[1]} failed:\n{done.stdout[-2000:]}")

@@ -1,0 +1,87 @@
+"""Archives to measure on: made from given archives, or from the two photos that ultralytics comes with."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+_SIZES = [(640, 480), (640, 427), (480, 640), (640, 426), (500, 375), (427, 640)]
+"""Width and height of photos as COCO has them, its most frequent ones."""
+_LARGE = (4032, 3024)
+"""12 megapixels, as phones make."""
+
+
+def given(folder: Path) -> list[bytes]:
+    """The JPEGs in the ZIP archives below `folder`."""
+    photos = []
+    for path in sorted(folder.rglob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            photos += [archive.read(info) for info in archive.infolist() if info.filename.lower().endswith(".jpg")]
+    return photos
+
+
+def made(count: int) -> list[bytes]:
+    """`count` photos of COCO's sizes: seeded cut-outs, mirrored and with noise, of ultralytics' sample photos. In about
+    half of them there are people."""
+    from ultralytics.utils import ASSETS
+
+    sources = [cv2.imread(str(ASSETS / name)) for name in ("bus.jpg", "zidane.jpg")]
+    generator = np.random.default_rng(0)
+    photos = []
+    for number in range(count):
+        width, height = _SIZES[number % len(_SIZES)]
+        source = sources[number % 2]
+        if generator.random() < 0.5:
+            source = source[: source.shape[0] // 4]  # above everybody's heads
+        part = _cut_out(source, width / height, generator)
+        photos.append(_encode(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), generator, 3, 94))
+    return photos
+
+
+def large(sources: Sequence[bytes], count: int) -> list[bytes]:
+    """`count` 12-megapixel photos, the first of `sources` enlarged, with a sensor's noise; 3 to 5 MB each."""
+    generator = np.random.default_rng(0)
+    photos = []
+    for number in range(count):
+        photo = cv2.imdecode(np.frombuffer(sources[number % len(sources)], np.uint8), cv2.IMREAD_COLOR)
+        size = _LARGE if photo.shape[1] >= photo.shape[0] else _LARGE[::-1]
+        photos.append(_encode(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), generator, 4, 90))
+    return photos
+
+
+def write_archives(photos: Sequence[bytes], folder: Path, archives: int, count: int | None = None) -> list[Path]:
+    """Deals `photos`, over and over up to `count` of them, out to ZIP archives in `folder`, uncompressed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"photos{number}.zip" for number in range(archives)]
+    files = [zipfile.ZipFile(path, "w") for path in paths]
+    for number in range(count or len(photos)):
+        files[number % archives].writestr(f"{number:06}.jpg", photos[number % len(photos)])
+    for file in files:
+        file.close()
+    return paths
+
+
+def decoded(path: Path) -> Iterator[np.ndarray]:
+    """The photos in an archive, uint8 (H, W, 3) BGR."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            yield cv2.imdecode(np.frombuffer(archive.read(info), np.uint8), cv2.IMREAD_COLOR)
+
+
+def _cut_out(photo: np.ndarray, aspect: float, generator: np.random.Generator) -> np.ndarray:
+    height, width = photo.shape[:2]
+    part_width = int(min(width, height * aspect) * generator.uniform(0.6, 1))
+    part_height = int(part_width / aspect)
+    x, y = generator.integers(0, width - part_width + 1), generator.integers(0, height - part_height + 1)
+    part = photo[y : y + part_height, x : x + part_width]
+    return part[:, ::-1] if generator.random() < 0.5 else part
+
+
+def _encode(photo: np.ndarray, generator: np.random.Generator, noise: float, quality: int) -> bytes:
+    noisy = photo + (noise * generator.standard_normal(photo.shape, np.float32))
+    pixels = np.clip(noisy, 0, 255).astype(np.uint8)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
