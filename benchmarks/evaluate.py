@@ -10,6 +10,8 @@ and one with empty boxes for a photo without people. AP needs the unsure detecti
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,8 @@ Photos = dict[tuple[str, str], np.ndarray]
 
 def read_truth(path: Path) -> Photos:
     """The true boxes, float (m, 4), of each photo, by archive and member."""
-    table = pd.read_csv(path)
-    table["archive"] = table["archive"].str.removesuffix(".zip")
+    table = pd.read_csv(path, dtype={"archive": str, "member": str}, keep_default_na=False, na_values=[""])
+    table["archive"] = table["archive"].str.replace(r"\.zip$", "", case=False, regex=True)
     return {
         (str(archive), str(member)): rows[EDGES].dropna().to_numpy(float)
         for (archive, member), rows in table.groupby(["archive", "member"])
@@ -34,7 +36,13 @@ def read_truth(path: Path) -> Photos:
 def read_detections(output: Path) -> Photos:
     """The persons, float (n, 5) x1, y1, x2, y2, confidence, of each photo, as the manifests in an output folder say."""
     photos: Photos = {}
-    for path in sorted((output / "manifests").rglob("*.csv")):
+    manifests = sorted((output / "manifests").rglob("*.csv"))
+    if not manifests:
+        sys.exit(f"there are no manifests in {output}")
+    for path in manifests:
+        record = json.loads(path.with_suffix(".json").read_text())
+        if record["settings"]["confidence"] > 0.05:
+            print(f"warning: {path} has only persons above {record['settings']['confidence']}: AP comes out too low")
         table = pd.read_csv(path, dtype={"archive": str, "member": str}, keep_default_na=False, na_values=[""])
         for (archive, member), rows in table.groupby(["archive", "member"]):
             persons = rows[rows["status"] == "person"]
@@ -44,6 +52,11 @@ def read_detections(output: Path) -> Photos:
 
 def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, float]:
     """AP50 and AP50-95, and, of persons from `confidence` up, precision and recall at IoU 0.5; all in percent."""
+    missing = [key for key in truth if key not in detections]
+    if missing:
+        print(
+            f"warning: {len(missing)} photos are in no manifest and count as without detections, such as {missing[0]}"
+        )
     found = [detections.get(key, np.zeros((0, 5))) for key in truth]
     boxes = list(truth.values())
     precisions = [average_precision(found, boxes, threshold) for threshold in IOUS]

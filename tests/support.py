@@ -20,6 +20,8 @@ WEIGHTS = ROOT / "demo" / "person-n.pt"
 IMAGE_SIZE = 320
 SETTINGS = {
     "image_size": IMAGE_SIZE,
+    "precision": "f32",
+    "decode": "exact",
     "confidence": 0.25,
     "iou": 0.7,
     "max_detections": 300,

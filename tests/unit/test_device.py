@@ -22,13 +22,18 @@ def test_choice(
     gpus: int, wanted_device: str, wanted_engine: str, chosen: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "visible_gpus", lambda: gpus)
-    assert device.choose(wanted_device, wanted_engine) == chosen
+    assert device.choose(wanted_device, wanted_engine, "f32") == chosen
+
+
+def test_int8_is_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "visible_gpus", lambda: 2)
+    assert device.choose("auto", "auto", "int8") == ("cpu", "openvino")
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "visible_gpus", lambda: 0)
     with pytest.raises(MachineError, match="no GPU to be seen; set device to auto or cpu"):
-        device.choose("cuda", "auto")
+        device.choose("cuda", "auto", "f32")
 
 
 @pytest.mark.parametrize(("visible", "count"), [(None, 4), ("", 0), ("-1", 0), ("2", 1), ("0,GPU-abc", 2)])

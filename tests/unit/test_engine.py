@@ -73,3 +73,26 @@ def test_scores_reach_down_to_the_floor(model_json: Path) -> None:
         (persons,) = load(name, model_json).detect(letterbox.apply(images()[0])[np.newaxis])
         assert 0.05 <= persons[:, 4].min() < 0.1
         assert (np.diff(persons[:, 4]) <= 0).all()
+
+
+def test_boxes_of_an_f16_network_are_not_rounded_to_f16(model_json: Path) -> None:
+    import torch
+
+    from zipcrop import weights
+    from zipcrop.engine_torch import decode_in_f32
+
+    letterbox = Letterbox.fit(*images()[0].shape[:2], 1280, 32)
+    pixels = torch.from_numpy(letterbox.apply(images()[0])[np.newaxis]).flip(-1).permute(0, 3, 1, 2) / 255
+    module = weights.load(Path(Model.read(model_json).weights)).fuse(verbose=False).eval()
+    with torch.inference_mode():
+        wanted = module(pixels)[0]
+        module.half()
+        rounded = module(pixels.half())[0]
+        decode_in_f32(module)
+        found = module(pixels.half())[0]
+    assert found.dtype == torch.float32
+    sure = wanted[0, 4] > 0.25
+    assert sure.any()
+    error = [(prediction[0, :4, sure].float() - wanted[0, :4, sure]).abs().mean() for prediction in (found, rounded)]
+    assert error[0] < error[1]
+    assert (found[0, 4] - wanted[0, 4]).abs().max() < 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import packages_distributions
 
+import pytest
 import yaml
 from support import ROOT
 
@@ -26,12 +27,20 @@ def test_conda_has_the_same_pins() -> None:
     assert direct - set(conda) <= {"snakemake", "jsonschema", "pyyaml"}
 
 
-def test_development_pins_do_not_contradict() -> None:
-    locked = pins("requirements.txt")
-    development = pins("requirements-dev.txt")
-    assert {package: development[package] for package in development if package in locked} == {
-        package: locked[package] for package in development if package in locked
-    }
+def test_conda_quantises_with_the_same_pins() -> None:
+    environment = yaml.safe_load((ENVS / "quantize.yaml").read_text())
+    (packages,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    conda = dict(package.split("==") for package in packages)
+    locked = {**pins("requirements.txt"), **pins("requirements-int8.txt")}
+    assert conda == {package: locked[package] for package in conda}
+    assert "nncf" in conda
+
+
+@pytest.mark.parametrize("others", ["int8", "dev"])
+def test_other_pins_do_not_contradict(others: str) -> None:
+    locked, other = pins("requirements.txt"), pins(f"requirements-{others}.txt")
+    shared = locked.keys() & other.keys()
+    assert {package: other[package] for package in shared} == {package: locked[package] for package in shared}
 
 
 def test_there_is_one_opencv_and_it_is_headless() -> None:

@@ -100,3 +100,20 @@ def _parameters(suffix: str) -> list[int]:
 def test_a_crop_too_large_for_its_format_says_so() -> None:
     with pytest.raises(image.ImageError, match="20000x4 pixels cannot be written as webp"):
         image.encode(np.zeros((4, 20000, 3), np.uint8), "webp", 95)
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+def test_reduced_jpegs_are_upright_and_rounded_up(reduction: int) -> None:
+    pixels = cv2.resize(photo("bus"), (403, 301))
+    jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    turned = io.BytesIO()
+    Image.open(io.BytesIO(jpeg)).save(turned, "jpeg", exif=exif, quality=95)
+    width, height = -(-403 // reduction), -(-301 // reduction)
+    assert image.decode(jpeg, reduction).shape == (height, width, 3)
+    assert image.decode(turned.getvalue(), reduction).shape == (width, height, 3)
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(image.decode(jpeg, reduction).astype(int) - small).mean() < 6
+    with pytest.raises(image.ImageError):
+        image.decode(jpeg[: len(jpeg) // 2], reduction)

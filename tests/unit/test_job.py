@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support import ROOT, SETTINGS, encoded, make_zip
+from PIL import Image
+from support import ROOT, SETTINGS, encoded, make_zip, photo
 
 from zipcrop import catalog, job
 from zipcrop.errors import MachineError
@@ -183,3 +185,45 @@ def test_an_interrupted_job_is_resumed(
         assert files == sorted(p.relative_to(resumed) for p in (resumed / folder).rglob("*") if p.suffix != ".json")
         for file in files:
             assert (whole / file).is_dir() or (whole / file).read_bytes() == (resumed / file).read_bytes()
+
+
+def with_orientation(data: bytes, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, "jpeg", exif=exif, quality=95)
+    return file.getvalue()
+
+
+def test_fast_decoding_cuts_full_size_crops(tmp_path: Path, crop: Crop) -> None:
+    """Photos several times as large as the letterbox: found at a reduced size, cut out of the full one."""
+    large = encoded("zidane", scale=2)
+    members = [
+        ("large.jpg", large),
+        ("turned.jpg", with_orientation(large, 6)),
+        ("empty.jpg", encoded("empty", scale=6)),
+        ("square.jpg", cv2.imencode(".jpg", cv2.resize(photo("bus"), (1401, 1400)))[1].tobytes()),
+        ("large.png", encoded("bus", ".png", scale=1.5)),
+        ("cut.jpg", large[: len(large) // 2]),
+    ]
+    zip_path = make_zip(tmp_path / "large.zip", members)
+    exact = crop(zip_path, output="exact")
+    fast = crop(zip_path, output="fast", decode="fast")
+    assert (tmp_path / "exact/manifests/large.csv").read_bytes() != (tmp_path / "fast/manifests/large.csv").read_bytes()
+    for row in fast:
+        data = members[int(row["member_index"])][1]
+        if row["status"] == "person":
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            assert (int(row["width"]), int(row["height"])) == (pixels.shape[1], pixels.shape[0])
+            x1, y1, x2, y2 = (int(float(row[edge])) for edge in ("x1", "y1", "x2", "y2"))
+            jpeg = cv2.imencode(".jpg", pixels[y1:y2, x1:x2], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            assert (tmp_path / "fast" / row["file"]).read_bytes() == jpeg.tobytes()
+        elif row["status"] == "no_person":
+            assert (tmp_path / "fast" / row["file"]).read_bytes() == data
+    for column in ("member", "status", "width", "height"):
+        assert [row[column] for row in fast if row["person"] in ("", "0")] == [
+            row[column] for row in exact if row["person"] in ("", "0")
+        ]
+    # What is no JPEG, or nearly square, is not reduced.
+    unchanged = ("large.png", "square.jpg")
+    assert [row for row in fast if row["member"] in unchanged] == [row for row in exact if row["member"] in unchanged]

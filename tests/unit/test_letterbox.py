@@ -40,3 +40,24 @@ def test_boxes_are_clipped_to_the_image() -> None:
     letterbox = Letterbox.fit(480, 640, 640, 32)
     (box,) = letterbox.to_image(np.array([[-50, -50, 900, 900]], np.float32))
     assert box.tolist() == [0, 0, 640, 480]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "reduction"),
+    [
+        (4032, 3024, 640, 4),  # an eighth is 504 pixels wide
+        (3024, 4032, 640, 4),
+        (5120, 3840, 640, 8),
+        (5119, 3839, 640, 8),  # rounded up by the decoder
+        (1279, 700, 640, 2),
+        (1278, 700, 640, 1),
+        (640, 480, 640, 1),
+        (100, 50, 640, 1),
+        (9000, 3, 640, 8),
+    ],
+)
+def test_reduction_never_goes_below_the_letterbox(width: int, height: int, size: int, reduction: int) -> None:
+    letterbox = Letterbox.fit(height, width, size, 32)
+    assert letterbox.reduction() == reduction
+    if reduction > 1:
+        assert -(-width // reduction) >= letterbox.scaled_width and -(-height // reduction) >= letterbox.scaled_height

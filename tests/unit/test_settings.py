@@ -48,6 +48,10 @@ def test_config_yaml_holds_every_default() -> None:
         ({"output": "out{put}"}, "output", "braces"),
         ({"strict": "maybe"}, "strict", "true or false"),
         ({"device": "cuda", "engine": "openvino"}, "engine", "set engine to auto"),
+        ({"device": "cuda", "precision": "int8"}, "precision", "set device and engine to auto"),
+        ({"engine": "torch", "precision": "int8"}, "precision", "set device and engine to auto"),
+        ({"precision": "int4"}, "precision", "f32, int8"),
+        ({"decode": "slow"}, "decode", "exact, fast"),
     ],
 )
 def test_bad_config_is_refused_in_one_sentence(config: dict[str, Any], named: str, helpful: str) -> None:
@@ -64,7 +68,7 @@ def test_what_affects_results() -> None:
     affecting = json.loads(settings.affecting_results(base, SCHEMA))
     for speed in ("batch", "workers", "device", "engine", "strict", "raw_zips", "output", "model"):
         assert speed not in affecting
-    assert {"image_size", "confidence", "crop.padding", "limits.megapixels"} <= set(affecting)
+    assert {"image_size", "precision", "decode", "confidence", "crop.padding", "limits.megapixels"} <= set(affecting)
 
 
 def test_equal_numbers_are_equal_settings() -> None:

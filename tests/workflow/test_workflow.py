@@ -115,6 +115,16 @@ def test_other_weights_rerun_all(workflow: Workflow) -> None:
     assert workflow.jobs("-n") == ALL
 
 
+def test_int8_is_quantised_once(workflow: Workflow) -> None:
+    int8 = ["precision=int8"]
+    assert workflow.jobs(config=int8) == {"quantize_model": 1, **ALL}
+    assert workflow.jobs(config=int8) == {}
+    make_zip(workflow.folder / "raw_zips/new.zip", [("new.jpg", encoded("bus"))])
+    assert workflow.jobs(config=int8) == {"crop_archive": 1, "summarize": 1}
+    assert {row["status"] for row in workflow.manifest("new")} == {"person"}
+    assert workflow.jobs() == {"crop_archive": 3, "summarize": 1}
+
+
 def test_strict_fails_at_the_end_and_keeps_everything(workflow: Workflow) -> None:
     result = workflow.run(config=["strict=true"])
     assert result.returncode == 1

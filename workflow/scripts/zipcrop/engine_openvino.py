@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -48,8 +49,7 @@ class OpenVINOEngine:
                 "INFERENCE_PRECISION_HINT": "f32",
                 "NUM_STREAMS": threads,
                 "INFERENCE_NUM_THREADS": threads,
-                # Saves a third of the start-up of every archive but the first.
-                "CACHE_DIR": str(Path(model.openvino).with_name("cache")),
+                **_cache(Path(model.openvino).parent),
             },
         )
         self._local = threading.local()
@@ -63,3 +63,9 @@ class OpenVINOEngine:
     def _detect_one(self, image: np.ndarray) -> np.ndarray:
         output = self._local.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)[0]
         return select(output[0], self._person, self._thresholds)
+
+
+def _cache(folder: Path) -> dict[str, str]:
+    """The option that keeps the compiled network in the model's `folder`, for the archives to come. OpenVINO keys it by
+    its own version, the hardware and all options, and compiles anew what is damaged."""
+    return {"CACHE_DIR": str(folder / "cache")} if os.access(folder, os.W_OK) else {}

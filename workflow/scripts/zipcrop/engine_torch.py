@@ -24,15 +24,16 @@ class TorchEngine:
     def __init__(self, model: Model, device: str, threads: int, batch: int, thresholds: Thresholds) -> None:
         """Loads `model` on `device`, `cuda` or `cpu`; in batches of up to `batch` there, on `threads` cores here."""
         self._device = torch.device(device)
+        self._on_gpu = self._device.type == "cuda"
         self._person = model.person
         self._thresholds = thresholds
-        on_gpu = self._device.type == "cuda"
-        self._type = torch.float16 if on_gpu else torch.float32
+        self._type = torch.float16 if self._on_gpu else torch.float32
         # On the CPU the last digits depend on the batch and on the number of threads, so each image is inferred alone
-        # and on one thread; several threads of ours keep the cores busy instead.
-        self.batch = batch if on_gpu else 1
-        self.concurrency = 1 if on_gpu else threads
-        if not on_gpu:
+        # and on one thread; several threads of ours keep the cores busy instead. On the GPU, one thread uploads its
+        # batch while another's is inferred.
+        self.batch = batch if self._on_gpu else 1
+        self.concurrency = 2 if self._on_gpu else threads
+        if not self._on_gpu:
             torch.set_num_threads(1)
         self._module = (
             weights.load(Path(model.weights))
@@ -40,23 +41,32 @@ class TorchEngine:
             .eval()
             .to(self._device, self._type, memory_format=torch.channels_last)
         )
+        if self._on_gpu:
+            torch.cuda.synchronize()  # the weights are there before other streams use them
         self._local = threading.local()
 
     def detect(self, batch: np.ndarray) -> list[np.ndarray]:
         """See `Engine.detect`."""
-        images = [batch] if self._device.type == "cuda" else np.split(batch, len(batch))
-        return [persons for part in images for persons in self._detect(part)]
+        if self._on_gpu:
+            with torch.cuda.stream(self._stream()):
+                return self._detect(torch.from_numpy(batch).pin_memory().to(self._device, non_blocking=True))
+        return [persons for image in np.split(batch, len(batch)) for persons in self._detect(torch.from_numpy(image))]
+
+    def _stream(self) -> torch.cuda.Stream:
+        if not hasattr(self._local, "stream"):
+            self._local.stream = torch.cuda.Stream()
+        stream: torch.cuda.Stream = self._local.stream
+        return stream
 
     @torch.inference_mode()
-    def _detect(self, batch: np.ndarray) -> list[np.ndarray]:
+    def _detect(self, batch: torch.Tensor) -> list[np.ndarray]:
         if not hasattr(self._local, "module"):
             # The head keeps state between calls (the anchors of the last shape): one module per thread.
-            self._local.module = copy.deepcopy(self._module) if self.concurrency > 1 else self._module
-        pixels = torch.from_numpy(batch).to(self._device).flip(-1).permute(0, 3, 1, 2)
-        # The module gives the predictions first. In f32, since pixels beyond 2048 have no exact f16.
-        prediction = self._local.module(pixels.to(self._type).div(255))[0].float()
+            self._local.module = copy.deepcopy(self._module)
+            decode_in_f32(self._local.module)
+        pixels = batch.flip(-1).permute(0, 3, 1, 2).to(self._type).div(255)
         found = non_max_suppression(
-            prediction,
+            self._local.module(pixels)[0],  # the predictions; behind them come feature maps
             conf_thres=self._thresholds.floor,
             iou_thres=self._thresholds.iou,
             classes=[self._person],
@@ -66,3 +76,16 @@ class TorchEngine:
             max_time_img=1e9,
         )
         return [persons[:, :5].cpu().numpy() for persons in found]
+
+
+def decode_in_f32(module: torch.nn.Module) -> None:
+    """Makes a detector in f16 give its predictions in f32: in f16, the pixels of its boxes would be whole ones from
+    1024 on, and halves from 512."""
+    head = module.model[-1]
+    head.dfl.float()
+    decode = head._inference
+
+    def decode_floats(raw: dict[str, torch.Tensor]) -> torch.Tensor:
+        return decode({**raw, "boxes": raw["boxes"].float(), "scores": raw["scores"].float()})
+
+    head._inference = decode_floats

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import IMAGE_SIZE, encoded, make_zip
+
+from zipcrop import engine, quantization
+from zipcrop.archive import Limits
+from zipcrop.errors import ModelError
+from zipcrop.image import decode
+from zipcrop.letterbox import Letterbox
+from zipcrop.model import Model
+from zipcrop.persons import Thresholds
+
+LIMITS = Limits(256, 100, 1000)
+
+
+def test_the_sample_is_seeded_even_and_passes_over_what_is_bad(tmp_path: Path) -> None:
+    sizes = {}
+    archives = []
+    for number in range(3):
+        members = [(f"{k}.png", encoded("empty", ".png", scale=0.1 + 0.01 * (10 * number + k))) for k in range(6)]
+        for name, data in members:
+            sizes[decode(data).shape] = number, name
+        archives.append(make_zip(tmp_path / f"{number}.zip", [*members, ("bad.jpg", b"no photo"), ("a.txt", b"text")]))
+    (tmp_path / "bad.zip").write_bytes(b"no archive")
+    archives.append(tmp_path / "bad.zip")
+
+    def drawn(count: int) -> list[tuple[int, str]]:
+        return [sizes[photo.shape] for photo in quantization.sample_photos(archives, LIMITS, count)]
+
+    assert drawn(6) == drawn(6)
+    assert len(set(drawn(6))) == 6
+    assert {number for number, _ in drawn(6)} == {0, 1, 2}
+    assert sorted(drawn(100)) == sorted(sizes.values())
+
+
+def test_the_ends_of_the_head_stay_in_float() -> None:
+    head = "__module.model.22"
+    quantised = [f"{head}.cv2.0.0.conv/Convolution", f"{head}.cv3.2.1.conv/Convolution"]
+    in_float = [f"{head}.cv2.0.2/Convolution", f"{head}.cv3.1.2/Add", f"{head}.dfl/Softmax", f"{head}/aten::sigmoid"]
+    names = ["x", "Constant_1", "__module.model.2.cv1.conv/Convolution", *quantised, *in_float]
+    assert quantization.float_operations(names) == in_float
+
+
+def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_json.parent, tmp_path / "model")
+    names = [("bus", 0.5), ("zidane", 0.5), ("bus", 0.3), ("zidane", 0.3), ("empty", 1.0)]
+    members = [(f"{number}.jpg", encoded(name, scale=scale)) for number, (name, scale) in enumerate(names)]
+    archives = {"photos": make_zip(tmp_path / "photos.zip", members)}
+    target = folder / "int8" / "model.json"
+    quantization.quantize(folder / "model.json", target, archives, IMAGE_SIZE, LIMITS)
+    int8, f32 = Model.read(target), Model.read(folder / "model.json")
+    assert int8.sha256 == f32.sha256 and int8.identity != f32.identity
+    assert (
+        Path(int8.openvino).with_suffix(".bin").stat().st_size
+        < Path(f32.openvino).with_suffix(".bin").stat().st_size / 1.9
+    )
+    for name in ("bus", "zidane"):
+        pixels = decode(encoded(name))
+        batch = Letterbox.fit(*pixels.shape[:2], IMAGE_SIZE, f32.stride).apply(pixels)[np.newaxis]
+        found = [
+            engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.4, 0.7, 300)).detect(batch)[0]
+            for model in (f32, int8)
+        ]
+        sure = [persons[persons[:, 4] > 0.4] for persons in found]
+        assert len(sure[0]) == len(sure[1]) > 0
+        assert not np.array_equal(sure[0], sure[1])
+        assert np.abs(sure[0][:, 4] - sure[1][:, 4]).max() < 0.1
+        assert np.abs(sure[0][:, :4] - sure[1][:, :4]).max() < 0.05 * IMAGE_SIZE
+
+
+def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:
+    archives = {"bad": make_zip(tmp_path / "bad.zip", [("bad.jpg", b"no photo")])}
+    with pytest.raises(ModelError, match="calibrated on your photos, but none could be read"):
+        quantization.quantize(model_json, tmp_path / "model.json", archives, IMAGE_SIZE, LIMITS)
+
+
+def test_without_nncf_a_sentence_says_what_to_do(
+    model_json: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ModelError, match="run `make setup-int8`, or set precision to f32"):
+        quantization.quantize(model_json, tmp_path / "model.json", {}, IMAGE_SIZE, LIMITS)
