@@ -54,9 +54,7 @@ def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, f
     """AP50 and AP50-95, and, of persons from `confidence` up, precision and recall at IoU 0.5; all in percent."""
     missing = [key for key in truth if key not in detections]
     if missing:
-        print(
-            f"warning: {len(missing)} photos are in no manifest and count as without detections, such as {missing[0]}"
-        )
+        print(f"warning: {len(missing)} photos, such as {missing[0]}, are in no manifest and count as without people")
     found = [detections.get(key, np.zeros((0, 5))) for key in truth]
     boxes = list(truth.values())
     precisions = [average_precision(found, boxes, threshold) for threshold in IOUS]
