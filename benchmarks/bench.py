@@ -128,7 +128,7 @@ def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scr
     raw = report.raw.setdefault("scaling", {})
     peaks = {}
     for count in sorted({*counts, 1000}):
-        (whole,) = photos.write_archives(sources, scratch / "many", 1, count)
+        (whole,) = photos.write_archives(sources, scratch / f"many-{count}", 1, count)
         usage = peers.zipcrop(Work(count, whole, [], weights, 320, scratch), model)
         raw[count] = {"seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
         peaks[count] = usage.peak_bytes

@@ -114,6 +114,6 @@ def test_reduced_jpegs_are_upright_and_rounded_up(reduction: int) -> None:
     assert image.decode(jpeg, reduction).shape == (height, width, 3)
     assert image.decode(turned.getvalue(), reduction).shape == (width, height, 3)
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    assert np.abs(image.decode(jpeg, reduction).astype(int) - small).mean() < 6
+    assert np.corrcoef(image.decode(jpeg, reduction).ravel(), small.ravel())[0, 1] > 0.9
     with pytest.raises(image.ImageError):
         image.decode(jpeg[: len(jpeg) // 2], reduction)
