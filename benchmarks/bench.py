@@ -210,40 +210,51 @@ def measure(options: argparse.Namespace, scratch: Path) -> None:
         "photos": "given" if options.archives else "made",
         "rounds": str(options.rounds),
     }
-    if "coco" in options.only:
-        coco = work("coco", sources, options.images, weights)
+
+    def coco() -> None:
+        job = work("coco", sources, options.images, weights)
         try:
-            int8 = peers.quantize(model, size, coco.whole.parent)
+            int8 = peers.quantize(model, size, job.whole.parent)
         except RuntimeError as error:
             int8 = None
             print(f"int8 is left out: {error}")
-        compare(report, "COCO-sized", coco, model, int8, options.rounds, large=False)
-    if "large" in options.only:
+        compare(report, "COCO-sized", job, model, int8, options.rounds, large=False)
+
+    def large() -> None:
         big = work("large", photos.large(sources, min(24, options.large_images)), options.large_images, weights)
         compare(report, "12 megapixels", big, model, None, options.rounds, large=True)
-    if "fixed" in options.only:
-        fixed_cost(report, work("one", sources, 1, weights), model, options.rounds)
-    if "noop" in options.only:
+
+    def noop() -> None:
         usage = peers.snakemake_dry_run(1000, 1000, scratch)
         report.add("snakemake -n, 1,000 archives of 1,000 members, up to date, s", [usage.seconds], 10, at_most=True)
         report.raw["noop"] = {"seconds": usage.seconds}
-    if "scaling" in options.only:
-        scaling(report, sources, options.scaling, scratch)
-    write(report, facts, options.results)
+
+    sections: dict[str, Callable[[], None]] = {
+        "coco": coco,
+        "large": large,
+        "fixed": lambda: fixed_cost(report, work("one", sources, 1, weights), model, options.rounds),
+        "noop": noop,
+        "scaling": lambda: scaling(report, sources, options.scaling, scratch),
+    }
+    for name in SECTIONS:
+        if name in options.only:
+            sections[name]()
+            path = write(report, facts, options.results)  # after each, so that a fault costs one section only
+    print(f"\n{report.table()}\n\nwritten to {path}.md and .json")
 
 
-def write(report: Report, facts: dict[str, str], results: Path) -> None:
-    """The table and the raw figures, as files and on the terminal."""
+def write(report: Report, facts: dict[str, str], results: Path) -> Path:
+    """Writes the table and the raw figures; gives the files' path without their suffixes."""
     results.mkdir(parents=True, exist_ok=True)
     slug = "-".join(facts["cpu"].lower().replace("(r)", "").split()[:3])
     path = results / f"{facts['date']}-{slug}-{facts['cores']}-cores"
     heading = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    path.with_suffix(".md").write_text(f"# Benchmark of {facts['date']}\n\n{heading}\n\n{report.table()}\n")
+    Path(f"{path}.md").write_text(f"# Benchmark of {facts['date']}\n\n{heading}\n\n{report.table()}\n")
     raw = {"facts": facts, "rows": report.rows, "raw": report.raw}
-    path.with_suffix(".json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
-    print(f"\n{heading}\n\n{report.table()}\n\nwritten to {path}.md and .json")
+    Path(f"{path}.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
     if {"COCO-sized", "12 megapixels"} <= report.raw.keys():
-        plot.draw(raw, path.with_suffix(".svg"))
+        plot.draw(raw, Path(f"{path}.svg"))
+    return path
 
 
 if __name__ == "__main__":
