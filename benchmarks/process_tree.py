@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-_INTERVAL = 0.1
+_INTERVAL = 0.25
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Usage:
     cpu_seconds: float
     """User and system time of it and of all descendants that it waited for."""
     peak_bytes: int
-    """Most memory at one time, the proportional set sizes (PSS) of the tree added up, sampled every 0.1 s."""
+    """Most memory at one time, the proportional set sizes (PSS) of the tree added up, sampled every 0.25 s."""
     output: str
     """What it wrote to stdout."""
 

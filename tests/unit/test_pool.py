@@ -20,6 +20,8 @@ from zipcrop.manifest import Outcome
 class FakeTask:
     deadly: frozenset[int] = frozenset()
     dead_at_start: bool = False
+    deadly_while_loading: bool = False
+    """The deadly members kill it before its engine is loaded, if it has got them by then."""
     fault: str = ""
     batch: int = 4
     log: Path = Path("some.log")
@@ -28,6 +30,12 @@ class FakeTask:
 def fake_worker(connection: Connection, task: FakeTask) -> None:
     if task.dead_at_start:
         os._exit(3)
+    if task.deadly_while_loading and connection.poll(0.2):
+        indices = connection.recv()
+        if task.deadly & set(indices):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        for index in indices:
+            connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
     connection.send(("ready", None))
     while (indices := connection.recv()) is not None:
         for index in indices:
@@ -69,6 +77,13 @@ def test_a_deadly_member_is_found_and_the_others_are_done(deadly: set[int], work
     assert sorted(outcome.index for outcome in outcomes) == list(range(100))
     failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
     assert failed == dict.fromkeys(deadly, "the process that worked on it was killed by SIGSEGV")
+
+
+@pytest.mark.parametrize("deadly", [{0}, {17, 18, 60}])
+def test_a_member_that_kills_while_the_engine_loads_is_found(deadly: set[int]) -> None:
+    outcomes = run(FakeTask(frozenset(deadly), deadly_while_loading=True), 100, 2)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(100))
+    assert {outcome.index for outcome in outcomes if outcome.status == "failed"} == deadly
 
 
 def test_a_worker_that_cannot_start_fails_the_job() -> None:

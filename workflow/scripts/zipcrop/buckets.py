@@ -22,9 +22,7 @@ T = TypeVar("T", bound=Shaped)
 class Buckets(Generic[T]):
     """A queue that gives batches of one shape."""
 
-    def __init__(self, batch: int) -> None:
-        """Batches have at most `batch` items."""
-        self._batch = batch
+    def __init__(self) -> None:
         self._buckets: dict[tuple[int, int], deque[tuple[int, T]]] = {}
         self._arrivals = 0
         self._closed = False
@@ -43,8 +41,8 @@ class Buckets(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
-    def take(self) -> list[T]:
-        """The item that has waited longest with others of its shape, as many as make a batch; waits for one if there is
+    def take(self, batch: int) -> list[T]:
+        """The item that has waited longest with others of its shape, at most `batch` of them; waits for one if there is
         none. Empty once closed and used up.
 
         It never waits for a batch to fill: an engine that asks has nothing to do, and while it is busy the next batch
@@ -55,7 +53,7 @@ class Buckets(Generic[T]):
             if not self._buckets:
                 return []
             shape, bucket = min(self._buckets.items(), key=lambda entry: entry[1][0][0])
-            batch = [bucket.popleft()[1] for _ in range(min(self._batch, len(bucket)))]
+            taken = [bucket.popleft()[1] for _ in range(min(batch, len(bucket)))]
             if not bucket:
                 del self._buckets[shape]
-            return batch
+            return taken

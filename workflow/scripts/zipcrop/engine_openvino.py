@@ -12,9 +12,9 @@ from zipcrop import imports
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds, select
 
-imports.silence_openvino()
+imports.restrict_openvino()
 
-import openvino as ov  # noqa: E402 - only after it is silenced
+import openvino as ov  # noqa: E402 - only after it is restricted
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 
 

@@ -13,10 +13,15 @@ def restrict_ultralytics(offline: bool = True) -> None:
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "1"
     if offline:
         os.environ["YOLO_OFFLINE"] = "1"
-    silence_openvino()  # which ultralytics imports to export
+    restrict_openvino()  # which ultralytics imports to export
 
 
-def silence_openvino() -> None:
-    """Keeps OpenVINO from reporting each import and each conversion to its makers. It has no setting for that, but does
-    without where the package that reports cannot be imported."""
+def restrict_openvino() -> None:
+    """Keeps OpenVINO from reporting each import and each conversion to its makers, and from Intel's AMX instructions.
+
+    It has no setting for the reports, but does without where the package that sends them cannot be imported. On CPUs
+    with AMX, int8 networks with dynamic shapes die of SIGSEGV or SIGILL (openvinotoolkit/openvino issue 37577).
+    """
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # What oneDNN has just below AMX. Who sets the variable knows better.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")

@@ -32,6 +32,7 @@ class _Process:
     process: multiprocessing.process.BaseProcess
     connection: mp_connection.Connection
     ready: bool = False
+    """Its engine is loaded."""
     chunks: list[_Chunk] = field(default_factory=list)
     """What it has to do: unfinished members only."""
 
@@ -47,6 +48,9 @@ class Pool:
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
+        self._careful = False
+        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether it was
+        the engine or a member."""
 
     def run(self, indices: Sequence[int]) -> Iterator[Outcome]:
         """The outcome of each member in `indices`, as they come.
@@ -76,7 +80,7 @@ class Pool:
 
     def _hand_out(self) -> None:
         for process in self._processes:
-            while process.ready and self._pending and self._has_room(process):
+            while self._pending and self._has_room(process):
                 chunk = self._pending.popleft()
                 process.chunks.append(chunk)
                 try:
@@ -85,6 +89,8 @@ class Pool:
                     break  # it has died, which `_receive` sees to
 
     def _has_room(self, process: _Process) -> bool:
+        if not process.ready and (self._careful or self._pending[0].suspect):
+            return False
         if any(chunk.suspect for chunk in process.chunks):
             return False
         return len(process.chunks) < (1 if self._pending[0].suspect else _CHUNKS_AHEAD)
@@ -112,10 +118,14 @@ class Pool:
         process.connection.close()
         self._processes.remove(process)
         how = _cause_of_death(process.process.exitcode)
-        if not process.ready or not process.chunks:
-            raise MachineError(f"a worker process {how} without having anything to do; see {self._task.log}")
+        if not process.chunks:
+            when = "with nothing to do" if process.ready else "while it loaded the engine"
+            raise MachineError(f"a worker process {how} {when}; see {self._task.log}")
         unfinished = [index for chunk in process.chunks for index in chunk.indices]
-        if len(unfinished) == 1:
+        if not process.ready:
+            self._careful = True
+            self._pending.appendleft(_Chunk(unfinished, suspect=True))
+        elif len(unfinished) == 1:
             yield Outcome(unfinished[0], "failed", f"the process that worked on it {how}")
         else:
             half = len(unfinished) // 2

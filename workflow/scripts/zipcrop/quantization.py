@@ -75,7 +75,7 @@ def quantize(prepared: Path, target: Path, archives: Mapping[str, Path], image_s
     Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
     a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
     """
-    imports.silence_openvino()
+    imports.restrict_openvino()
     import openvino as ov
 
     try:

@@ -1,13 +1,14 @@
 """A worker process: turns members into crops and originals in the staging folder, and says what became of each.
 
-Threads read and decode ahead, `engine.concurrency` threads infer, threads encode and write. All of them together hold
-no more than a fixed budget of pixels.
+Threads read and decode ahead, also while the engine loads; `engine.concurrency` threads infer, threads encode and
+write. All of them together hold no more than a fixed budget of pixels.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import os
 import queue
 import signal
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from zipcrop import device as devices
+    from zipcrop.engine import Engine
     from zipcrop.letterbox import Letterbox
     from zipcrop.model import Model
     from zipcrop.persons import Thresholds
@@ -104,8 +106,13 @@ def main(connection: Connection, task: Task) -> None:
         _Worker(connection, task).run()
     except ZipcropError as error:
         connection.send(("fault", str(error)))
-    except Exception as error:  # an engine that cannot start may raise anything
+    except Exception as error:
         connection.send(("fault", _unexpected(error, task)))
+    # All is written and sent. To free the engine, what it has mapped and what others have imported would take longer
+    # than a photo.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _unexpected(error: BaseException, task: Task) -> str:
@@ -128,7 +135,6 @@ class _Worker:
     def __init__(self, connection: Connection, task: Task) -> None:
         import cv2
 
-        from zipcrop import engine
         from zipcrop.buckets import Buckets
 
         cv2.setNumThreads(1)  # the threads here are parallelism enough
@@ -143,20 +149,18 @@ class _Worker:
             raise MachineError(f"{task.zip} changed while it was being read; run again") from None
         if fingerprint(task.zip) != task.fingerprint:
             raise MachineError(f"{task.zip} changed while it was being read; run again")
-        self._engine = engine.load(task.model, task.engine, task.device, task.threads, task.batch, task.thresholds)
         self._budget = ByteBudget(_BYTES_IN_FLIGHT[task.device])
         # Of their own, since who writes a photo already holds some of the budget.
         self._budget_for_crops = ByteBudget(_BYTES_IN_FLIGHT[task.device])
         self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._decoded: Buckets[_Photo] = Buckets(min(task.batch, self._engine.batch))
+        self._decoded: Buckets[_Photo] = Buckets()
         self._detected: queue.SimpleQueue[tuple[_Photo, np.ndarray] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Works until the pool has no more members, or is gone."""
         readers = self._start(self._read_and_decode, max(2, self._task.threads))
-        detectors = self._start(self._detect, self._engine.concurrency)
+        detectors = self._start(self._load_and_detect, 1)
         writers = self._start(self._write, max(1, self._task.threads // 2))
-        self._send(("ready", None))
         try:
             while (indices := self._connection.recv()) is not None:
                 for index in indices:
@@ -176,10 +180,10 @@ class _Worker:
                 self._fault(str(MachineError.from_os_error(error, f"working on {self._task.archive}")))
             except ZipcropError as error:
                 self._fault(str(error))
-            except BaseException as error:
+            except BaseException as error:  # an engine that cannot start may raise anything
                 self._fault(_unexpected(error, self._task))
 
-        threads = [threading.Thread(target=guarded, name=work.__name__, daemon=True) for _ in range(count)]
+        threads = [threading.Thread(target=guarded, daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
         return threads
@@ -254,12 +258,22 @@ class _Worker:
         nearly_square = width != height and -(-width // reduction) == -(-height // reduction)
         return 1 if nearly_square else reduction
 
-    def _detect(self) -> None:
+    def _load_and_detect(self) -> None:
+        from zipcrop import engine
+
+        task = self._task
+        loaded = engine.load(task.model, task.engine, task.device, task.threads, task.batch, task.thresholds)
+        self._send(("ready", None))
+        others = self._start(functools.partial(self._detect, loaded), loaded.concurrency - 1)
+        self._detect(loaded)
+        _finish(others, lambda: None)
+
+    def _detect(self, engine: Engine) -> None:
         import numpy as np
 
-        while photos := self._decoded.take():
+        while photos := self._decoded.take(min(self._task.batch, engine.batch)):
             batch = np.stack([photo.pixels for photo in photos]) if len(photos) > 1 else photos[0].pixels[np.newaxis]
-            for photo, persons in zip(photos, self._engine.detect(batch), strict=True):
+            for photo, persons in zip(photos, engine.detect(batch), strict=True):
                 self._detected.put((photo, persons))
 
     def _write(self) -> None:
