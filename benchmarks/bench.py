@@ -82,12 +82,13 @@ def compare(report: Report, name: str, work: Work, model: Path, int8: Path | Non
         del runs["bare engine"]
         runs["zipcrop, decode: fast"] = lambda: peers.zipcrop(work, model, decode="fast")
     elif int8 is not None:
+        runs["bare engine, int8"] = lambda: Usage(peers.bare_engine(work, int8), 0, 0, "")
         runs["zipcrop, int8"] = lambda: peers.zipcrop(work, int8, precision="int8")
     raw = report.raw.setdefault(name, {"photos": work.photos})
     usages = interleaved(rounds, runs, raw)
     goals = work.image_size == 640
 
-    def ratio(figure: str, one: str, other: str, goal: float) -> None:
+    def ratio(figure: str, one: str, other: str, goal: float | None = None) -> None:
         values = [b.seconds / a.seconds for a, b in zip(usages[one], usages[other], strict=True)]
         report.add(f"{name}: {figure}", values, goal if goals else None)
 
@@ -99,10 +100,11 @@ def compare(report: Report, name: str, work: Work, model: Path, int8: Path | Non
         ratio("decode: fast, images/s ÷ seed pipeline's", "zipcrop, decode: fast", "seed pipeline", 2.6)
     else:
         ratio("efficiency (÷ bare engine)", "zipcrop", "bare engine", 0.95)
-        engine = [b.seconds / a.seconds for a, b in zip(usages["bare engine"], usages["seed pipeline"], strict=True)]
-        report.add(f"{name}: bare engine ÷ seed pipeline (the most there is to gain)", engine)
+        ratio("bare engine ÷ seed pipeline's (the most there is to gain)", "bare engine", "seed pipeline")
     if "zipcrop, int8" in usages:
         ratio("int8, images/s ÷ seed pipeline's", "zipcrop, int8", "seed pipeline", 6.0)
+        ratio("int8, efficiency (÷ bare engine)", "zipcrop, int8", "bare engine, int8")
+        ratio("int8, bare engine ÷ seed pipeline's (the most there is to gain)", "bare engine, int8", "seed pipeline")
     for peer in ("seed pipeline", "yolo predict", "zipcrop"):
         report.add(f"{name}: {peer}, peak memory, MB", [usage.peak_bytes / 1e6 for usage in usages[peer]])
         report.add(f"{name}: {peer}, CPU seconds per image", [u.cpu_seconds / work.photos for u in usages[peer]])

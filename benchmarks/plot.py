@@ -22,7 +22,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), facecolor="white", layout="constrained")
     for axis, title in zip(axes, titles, strict=True):
         section = results["raw"][title]
-        peers = [name for name in section if name not in ("photos", "bare engine")]
+        peers = [name for name in section if name != "photos" and not name.startswith("bare engine")]
         rates = [section["photos"] / statistics.median(run["seconds"] for run in section[name]) for name in peers]
         colors = [_ZIPCROP if name.startswith("zipcrop") else _PEER for name in peers]
         bars = axis.barh(peers, rates, color=colors)

@@ -33,6 +33,8 @@ def run(
     command: Sequence[str | Path], environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Usage:
     """Runs `command` to its end, with `environment` on top of this process's. Raises CalledProcessError if it fails."""
+    # Compiled Python is kept, as it is unless somebody forbids it: importing must not be most of what is measured.
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -40,7 +42,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         cwd=folder,
-        env={**os.environ, **(environment or {})},
+        env={**usual, **(environment or {})},
     )
     peak = [0]
     ended = threading.Event()

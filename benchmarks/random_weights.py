@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 _CONFIDENCE = 0.25
 _NORMALISED = 16
@@ -13,6 +17,8 @@ _NORMALISED = 16
 _SHARE = 0.25
 """Of the photos that "people" are found in: many anchors find the same ones, so that there are about as many crops as
 real photos have."""
+_SPREAD = 1.0
+"""Standard deviation of the person's logit over all anchors."""
 
 
 def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
@@ -20,8 +26,8 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
 
     Purely random weights would find nobody, which would flatter whoever writes crops fast, and `decode: fast`. So the
     batch normalisations get the statistics of the photos, without which the signal fades to nothing on its way to the
-    head, and the person class is given a bias by which the best anchors of a few photos pass, and weights by which few
-    anchors do. Gives the share of the photos with people.
+    head, and the person class is given a bias by which the best anchors of a few photos pass. Gives the share of the
+    photos with people.
     """
     import torch
     from ultralytics import YOLO
@@ -38,10 +44,6 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
         pixels = letterbox.apply(photo)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis]
         inputs.append(torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255)
 
-    def best_logits() -> np.ndarray:
-        with torch.inference_mode():
-            return np.array([float(torch.logit(yolo.model(pixels)[0][0, 4].double()).max()) for pixels in inputs])
-
     norms = [module for module in yolo.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -53,14 +55,32 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     yolo.model.eval()
     with torch.no_grad():
         for branch in head.cv3:
-            last = branch[-1]
-            last.bias[:] = -12
-            last.bias[0] = 0
-            last.weight[0] -= last.weight[0].mean()
-            last.weight[0] /= last.weight[0].norm()
-        shift = float(np.log(_CONFIDENCE / (1 - _CONFIDENCE)) - np.quantile(best_logits(), 1 - _SHARE))
+            branch[-1].bias[:] = -12
+            branch[-1].bias[0] = 0
+        spread = np.concatenate(_person_logits(yolo.model, inputs)).std()
+        for branch in head.cv3:
+            branch[-1].weight[0] *= _SPREAD / spread
+        best = [logits.max() for logits in _person_logits(yolo.model, inputs)]
+        threshold = np.log(_CONFIDENCE / (1 - _CONFIDENCE))
+        shift = float(threshold - np.quantile(best, 1 - _SHARE))
         for branch in head.cv3:
             branch[-1].bias[0] += shift
     yolo.save(path)
-    threshold = np.log(_CONFIDENCE / (1 - _CONFIDENCE))
-    return float((best_logits() > threshold).mean())
+    return float((np.array(best) + shift > threshold).mean())
+
+
+def _person_logits(model: torch.nn.Module, inputs: list[torch.Tensor]) -> list[np.ndarray]:
+    """The person's logit at each anchor, by image. Not from the scores, which lose it where they are near 0 or 1."""
+    caught: list[np.ndarray] = []
+    hooks = [
+        branch[-1].register_forward_hook(lambda module, given, result: caught.append(result[0, 0].flatten().numpy()))
+        for branch in model.model[-1].cv3
+    ]
+    logits = []
+    for pixels in inputs:
+        model(pixels)
+        logits.append(np.concatenate(caught))
+        caught.clear()
+    for hook in hooks:
+        hook.remove()
+    return logits

@@ -49,7 +49,7 @@ class Limits:
     members: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are as many as members
 class Member:
     """An entry of the central directory, as the archive declares it."""
 

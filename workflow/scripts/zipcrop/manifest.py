@@ -43,7 +43,7 @@ def record_path(output: Path, archive: str) -> Path:
     return output / "manifests" / f"{archive}.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are as many as members
 class Person:
     """A person that was found."""
 
@@ -54,7 +54,7 @@ class Person:
     """The crop's path below the output folder, with `/`; empty where no crop was written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are as many as members
 class Outcome:
     """What became of a member."""
 

@@ -20,7 +20,7 @@ _WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{i}" for port in ("co
 _BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are as many as members
 class OutputName:
     """Where a member's results go, below its archive's folder; relative, with `/`."""
 
