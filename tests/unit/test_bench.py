@@ -1,4 +1,4 @@
-"""The benchmark as a whole, on next to nothing, and the weights that it makes."""
+"""The benchmark as a whole, on next to nothing."""
 
 from __future__ import annotations
 
@@ -8,32 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 from support import ROOT
-
-import photos
-import random_weights
-from zipcrop import engine, weights
-from zipcrop.letterbox import Letterbox
-from zipcrop.model import Model
-from zipcrop.persons import Thresholds
-
-
-def test_random_weights_find_people_in_a_quarter_of_the_photos(tmp_path: Path) -> None:
-    size = 128
-    images = [cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR) for photo in photos.made(24)]
-    path = tmp_path / "yolov8s.pt"
-    share = random_weights.write(path, images, size)
-    assert 0.1 < share < 0.4
-    weights.prepare(path, tmp_path / "prepared" / "model.json")
-    model = Model.read(tmp_path / "prepared" / "model.json")
-    loaded = engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.25, 0.7, 300))
-    found = 0
-    for image in images:
-        letterboxed = Letterbox.fit(*image.shape[:2], size, model.stride).apply(image)
-        found += bool((loaded.detect(letterboxed[None])[0][:, 4] > 0.25).any())
-    assert found == round(share * len(images))
 
 
 def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
