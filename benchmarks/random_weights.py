@@ -55,7 +55,8 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     yolo.model.eval()
     with torch.no_grad():
         for branch in head.cv3:
-            branch[-1].bias[:] = -12
+            branch[-1].weight[1:] = 0  # no other class ever beats the person where the signal is strong
+            branch[-1].bias[1:] = -12
             branch[-1].bias[0] = 0
         spread = np.concatenate(_person_logits(yolo.model, inputs)).std()
         for branch in head.cv3:

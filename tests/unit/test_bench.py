@@ -8,7 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
 from support import ROOT
+
+import photos
+import random_weights
+from zipcrop import engine, weights
+from zipcrop.letterbox import Letterbox
+from zipcrop.model import Model
+from zipcrop.persons import Thresholds
 
 
 def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
@@ -26,3 +36,17 @@ def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
     assert "| COCO-sized: efficiency (÷ bare engine) |" in table
     assert "| 12 megapixels: decode: fast, images/s ÷ seed pipeline's |" in table
     assert written.with_suffix(".svg").exists()
+
+
+@pytest.mark.parametrize("size", [128, 320])
+def test_random_weights_find_people_in_the_share_they_promise(size: int, tmp_path: Path) -> None:
+    images = [cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR) for photo in photos.made(24)]
+    share = random_weights.write(tmp_path / "random.pt", images, size)
+    assert share == 0.25
+    weights.prepare(tmp_path / "random.pt", tmp_path / "prepared" / "model.json")
+    model = Model.read(tmp_path / "prepared" / "model.json")
+    detector = engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.25, 0.7, 300))
+    boxed = [Letterbox.fit(*image.shape[:2], size, model.stride).apply(image) for image in images]
+    best = [persons[:, 4].max(initial=0) for pixels in boxed for persons in detector.detect(pixels[np.newaxis])]
+    found = sum(score > 0.25 for score in best)
+    assert abs(found - share * len(images)) <= 1  # weights are saved in f16, which may cost the photo at the edge
