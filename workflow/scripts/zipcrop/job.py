@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import time
@@ -166,6 +165,8 @@ def _closing_line(rows: list[dict[str, Any]], seconds: float) -> str:
 
 
 def _versions() -> dict[str, str]:
+    import importlib.metadata  # here, since every spawned worker imports this module and would pay for it
+
     packages = ("numpy", "opencv-python-headless", "openvino", "torch", "ultralytics-opencv-headless")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {"results": str(RESULTS_VERSION), "python": platform.python_version(), **versions}
