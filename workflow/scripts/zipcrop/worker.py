@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zipcrop import imports
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
 from zipcrop.catalog import fingerprint
@@ -102,6 +103,7 @@ def main(connection: Connection, task: Task) -> None:
     _send_output_to(task.log)
     # Read when OpenCV is first imported: its own guard against bombs, where Pillow does not know the format.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(task.limits.megapixels * 1e6))
+    imports.skip_openvino_converters()
     try:
         _Worker(connection, task).run()
     except ZipcropError as error:
