@@ -29,6 +29,6 @@ def restrict_openvino() -> None:
 
 
 def skip_openvino_converters() -> None:
-    """Leaves the converters of models out of OpenVINO, for processes that only infer: they are half of its import, and it
-    does without where they cannot be imported."""
+    """Leaves OpenVINO's converters out, for processes that only infer: they are half of its import, and it does without
+    where they cannot be imported."""
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]

@@ -135,11 +135,8 @@ def _send_output_to(log: Path) -> None:
 
 class _Worker:
     def __init__(self, connection: Connection, task: Task) -> None:
-        import cv2
-
         from zipcrop.buckets import Buckets
 
-        cv2.setNumThreads(1)  # the threads here are parallelism enough
         self._connection = connection
         self._sending = threading.Lock()
         self._task = task
@@ -160,8 +157,14 @@ class _Worker:
 
     def run(self) -> None:
         """Works until the pool has no more members, or is gone."""
-        readers = self._start(self._read_and_decode, max(2, self._task.threads))
+        if self._task.engine == "openvino":
+            # First, since its network compiles, without Python's lock, while OpenCV is imported.
+            from zipcrop import engine_openvino  # noqa: F401
         detectors = self._start(self._load_and_detect, 1)
+        import cv2
+
+        cv2.setNumThreads(1)  # the threads here are parallelism enough
+        readers = self._start(self._read_and_decode, max(2, self._task.threads))
         writers = self._start(self._write, max(1, self._task.threads // 2))
         try:
             while (indices := self._connection.recv()) is not None:
