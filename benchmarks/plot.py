@@ -18,17 +18,17 @@ _PEER, _ZIPCROP = "#8a8f98", "#0072b2"  # apart for the colour-blind, and on lig
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Draws images per second of every peer, on both kinds of photos, into an SVG file."""
-    titles = ("COCO-sized", "12 megapixels")
+    titles = {"COCO-sized": "Photos of about 640×480", "12 megapixels": "Photos of 12 megapixels"}
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), facecolor="white", layout="constrained")
-    for axis, title in zip(axes, titles, strict=True):
-        section = results["raw"][title]
-        peers = [name for name in section if name != "photos" and not name.startswith("bare engine")]
-        rates = [section["photos"] / statistics.median(run["seconds"] for run in section[name]) for name in peers]
-        colors = [_ZIPCROP if name.startswith("zipcrop") else _PEER for name in peers]
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        section = results["raw"][name]
+        peers = [peer for peer in section if peer != "photos" and not peer.startswith("bare engine")]
+        rates = [section["photos"] / statistics.median(run["seconds"] for run in section[peer]) for peer in peers]
+        colors = [_ZIPCROP if peer.startswith("zipcrop") else _PEER for peer in peers]
         bars = axis.barh(peers, rates, color=colors)
         axis.bar_label(bars, fmt="%.1f", padding=3)
         axis.invert_yaxis()
-        axis.set_title(f"{title} photos", fontsize=10)
+        axis.set_title(title, fontsize=10)
         axis.set_xlabel("images/s")
         axis.margins(x=0.15)
         axis.spines[["top", "right"]].set_visible(False)
