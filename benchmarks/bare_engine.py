@@ -26,6 +26,7 @@ def main() -> None:
             letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), model.stride)
             letterboxed.append(letterbox.apply(photo)[None])
     loaded = engine.load(model, "openvino", "cpu", int(threads), 1, Thresholds(0.25, 0.7, 300))
+    engine.try_out(loaded, model)
     todo = iter(letterboxed)
     lock = threading.Lock()
 

@@ -21,16 +21,22 @@ class FakeTask:
     deadly: frozenset[int] = frozenset()
     dead_at_start: bool = False
     deadly_while_loading: bool = False
-    """The deadly members kill it before its engine is loaded, if it has got them by then."""
+    """The deadly members kill it before its engine has worked, if it has got them by then."""
+    broken_engine: bool = False
+    """It dies as soon as the engine is used."""
     fault: str = ""
     batch: int = 4
     log: Path = Path("some.log")
 
 
-def fake_worker(connection: Connection, task: FakeTask) -> None:
+def fake_worker(connection: Connection, task: FakeTask, careful: bool) -> None:
     if task.dead_at_start:
         os._exit(3)
-    if task.deadly_while_loading and connection.poll(0.2):
+    if task.broken_engine:
+        if not careful:
+            connection.recv()
+        os.kill(os.getpid(), signal.SIGILL)
+    if task.deadly_while_loading and not careful:
         indices = connection.recv()
         if task.deadly & set(indices):
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -89,6 +95,12 @@ def test_a_member_that_kills_while_the_engine_loads_is_found(deadly: set[int]) -
 def test_a_worker_that_cannot_start_fails_the_job() -> None:
     with pytest.raises(MachineError, match=r"a worker process ended with exit status 3 .*see some.log"):
         run(FakeTask(dead_at_start=True), 10, 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_engine_that_crashes_when_it_is_used_fails_the_job_and_no_member(workers: int) -> None:
+    with pytest.raises(MachineError, match=r"a worker process was killed by SIGILL while it loaded the engine"):
+        run(FakeTask(broken_engine=True), 10, workers)
 
 
 def test_a_fault_of_the_machine_fails_the_job_and_leaves_no_process() -> None:

@@ -1,16 +1,19 @@
 """Does one archive: crops, originals without people, and the manifest. Called by the rule crop_archive."""
 
-import argparse
-import json
 import signal
 import sys
 from pathlib import Path
 
-from zipcrop import job
 from zipcrop.errors import run_script
 
 
 def main() -> None:
+    # Here, since spawned workers import this file again and would pay for it.
+    import argparse
+    import json
+
+    from zipcrop import job
+
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("archive", "zip", "fingerprint"):
         parser.add_argument(f"--{option}", required=True)

@@ -31,16 +31,17 @@ class Engine(Protocol):
 def load(
     model: Model, engine: devices.Engine, device: devices.Device, threads: int, batch: int, thresholds: Thresholds
 ) -> Engine:
-    """The engine called `engine` on `device`, for `model`, with `threads` cores to itself, warmed up."""
-    loaded: Engine
+    """The engine called `engine` on `device`, for `model`, with `threads` cores to itself."""
     if engine == "openvino":
         from zipcrop.engine_openvino import OpenVINOEngine
 
-        loaded = OpenVINOEngine(model, threads, thresholds)
-    else:
-        from zipcrop.engine_torch import TorchEngine
+        return OpenVINOEngine(model, threads, thresholds)
+    from zipcrop.engine_torch import TorchEngine
 
-        loaded = TorchEngine(model, device, threads, batch, thresholds)
-    # The first inference allocates, and shows whether the engine works at all.
-    loaded.detect(np.full((1, 2 * model.stride, 2 * model.stride, 3), 114, np.uint8))
-    return loaded
+    return TorchEngine(model, device, threads, batch, thresholds)
+
+
+def try_out(engine: Engine, model: Model) -> None:
+    """Has `engine`, loaded for `model`, look at a small grey image: the first inference allocates, and shows whether the
+    engine works at all."""
+    engine.detect(np.full((1, 2 * model.stride, 2 * model.stride, 3), 114, np.uint8))

@@ -1,4 +1,4 @@
-"""What ultralytics and OpenVINO may do when they are imported. To be called before that."""
+"""What ultralytics, OpenVINO and NumPy may do when they are imported. To be called before that."""
 
 from __future__ import annotations
 
@@ -32,3 +32,9 @@ def skip_openvino_converters() -> None:
     """Leaves OpenVINO's converters out, for processes that only infer: they are half of its import, and it does without
     where they cannot be imported."""
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+
+
+def restrict_openblas() -> None:
+    """Keeps NumPy's OpenBLAS from starting a thread per core, which spin while NumPy is imported, for processes that
+    multiply no matrices with it."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import time
@@ -139,7 +140,9 @@ def _work(
         if member.skip:
             done[member.index] = Outcome(member.index, "skipped", member.skip)
     progress.start(len(members), len(members) - len(todo))
-    for outcome in pool.run(todo):
+    outcomes = pool.run(todo)
+    _versions()  # for the record, now that the workers load their engines and there is nothing to do here
+    for outcome in outcomes:
         staging.record(outcome, clock.seconds())
         done[outcome.index] = outcome
         if outcome.status == "failed":
@@ -164,6 +167,7 @@ def _closing_line(rows: list[dict[str, Any]], seconds: float) -> str:
     return f"done: {members.total()} members: {', '.join(parts)}; {in_words(seconds)}, {rate:.1f} images/s"
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     import importlib.metadata  # here, since every spawned worker imports this module and would pay for it
 

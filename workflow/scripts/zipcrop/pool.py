@@ -32,7 +32,7 @@ class _Process:
     process: multiprocessing.process.BaseProcess
     connection: mp_connection.Connection
     ready: bool = False
-    """Its engine is loaded."""
+    """Its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
     """What it has to do: unfinished members only."""
 
@@ -49,19 +49,22 @@ class Pool:
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
         self._careful = False
-        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether
-        it was the engine or a member."""
+        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether it was
+        the engine or a member."""
 
     def run(self, indices: Sequence[int]) -> Iterator[Outcome]:
-        """The outcome of each member in `indices`, as they come.
+        """Starts the workers, and gives the outcome of each member in `indices`, as they come.
 
-        Raises MachineError where a worker meets a fault of the machine or cannot start.
+        What it gives raises MachineError where a worker meets a fault of the machine or cannot start.
         """
         size = max(1, min(max(16, 2 * self._task.batch), -(-len(indices) // (4 * self._count))))
         self._pending.extend(_Chunk(list(indices[at : at + size])) for at in range(0, len(indices), size))
+        for _ in range(min(self._count, len(self._pending))):
+            self._start(careful=False)
+        return self._outcomes()
+
+    def _outcomes(self) -> Iterator[Outcome]:
         try:
-            for _ in range(min(self._count, len(self._pending))):
-                self._start()
             while self._pending or any(process.chunks for process in self._processes):
                 self._hand_out()
                 for connection in mp_connection.wait([process.connection for process in self._processes]):
@@ -71,9 +74,10 @@ class Pool:
         finally:
             self._kill()
 
-    def _start(self) -> None:
+    def _start(self, careful: bool) -> None:
+        """Starts a worker; if `careful`, one that is ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=worker.main, args=(theirs, self._task), daemon=True)
+        process = self._context.Process(target=worker.main, args=(theirs, self._task, careful), daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         self._processes.append(_Process(process, ours))
@@ -131,7 +135,7 @@ class Pool:
             half = len(unfinished) // 2
             self._pending.extendleft(_Chunk(part, suspect=True) for part in (unfinished[half:], unfinished[:half]))
         if self._pending:
-            self._start()
+            self._start(careful=True)  # suspects wait until somebody is ready
 
     def _dismiss(self) -> None:
         for process in self._processes:

@@ -95,17 +95,18 @@ class _Photo:
         return self.letterbox.shape
 
 
-# Messages to the pool: ("ready", None), ("outcome", Outcome) or ("fault", sentence). From it: a list of member indices,
-# or None for the end.
-def main(connection: Connection, task: Task) -> None:
-    """Entry point of the process."""
+# Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From it:
+# a list of member indices, or None for the end.
+def main(connection: Connection, task: Task, careful: bool) -> None:
+    """Entry point of the process. If `careful`, it tries its engine before it has any member."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool, too, which ends its workers
     _send_output_to(task.log)
     # Read when OpenCV is first imported: its own guard against bombs, where Pillow does not know the format.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(task.limits.megapixels * 1e6))
     imports.skip_openvino_converters()
+    imports.restrict_openblas()
     try:
-        _Worker(connection, task).run()
+        _Worker(connection, task, careful).run()
     except ZipcropError as error:
         connection.send(("fault", str(error)))
     except Exception as error:
@@ -134,12 +135,14 @@ def _send_output_to(log: Path) -> None:
 
 
 class _Worker:
-    def __init__(self, connection: Connection, task: Task) -> None:
+    def __init__(self, connection: Connection, task: Task, careful: bool) -> None:
         from zipcrop.buckets import Buckets
 
         self._connection = connection
         self._sending = threading.Lock()
         self._task = task
+        self._careful = careful
+        self._ready = False
         try:
             self._archive = Archive(task.zip, task.limits)
         except OSError as error:
@@ -268,17 +271,26 @@ class _Worker:
 
         task = self._task
         loaded = engine.load(task.model, task.engine, task.device, task.threads, task.batch, task.thresholds)
-        self._send(("ready", None))
+        if self._careful:
+            engine.try_out(loaded, task.model)
+            self._report_ready()
         others = self._start(functools.partial(self._detect, loaded), loaded.concurrency - 1)
         self._detect(loaded)
         _finish(others, lambda: None)
+
+    def _report_ready(self) -> None:
+        self._ready = True
+        self._send(("ready", None))
 
     def _detect(self, engine: Engine) -> None:
         import numpy as np
 
         while photos := self._decoded.take(min(self._task.batch, engine.batch)):
             batch = np.stack([photo.pixels for photo in photos]) if len(photos) > 1 else photos[0].pixels[np.newaxis]
-            for photo, persons in zip(photos, engine.detect(batch), strict=True):
+            found = engine.detect(batch)
+            if not self._ready:
+                self._report_ready()
+            for photo, persons in zip(photos, found, strict=True):
                 self._detected.put((photo, persons))
 
     def _write(self) -> None:
