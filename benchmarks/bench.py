@@ -75,14 +75,15 @@ def compare(report: Report, name: str, work: Work, model: Path, int8: Path | Non
     runs: dict[str, Callable[[], Usage]] = {
         "seed pipeline": lambda: peers.seed_pipeline(work),
         "yolo predict": lambda: peers.yolo_predict(work),
-        "bare engine": lambda: Usage(peers.bare_engine(work, model), 0, 0, ""),
+        "multiplications alone": lambda: peers.multiplications(work, model),
+        "bare engine": lambda: peers.bare_engine(work, model),
         "zipcrop": lambda: peers.zipcrop(work, model),
     }
     if large:
-        del runs["bare engine"]
+        del runs["bare engine"], runs["multiplications alone"]
         runs["zipcrop, decode: fast"] = lambda: peers.zipcrop(work, model, decode="fast")
     elif int8 is not None:
-        runs["bare engine, int8"] = lambda: Usage(peers.bare_engine(work, int8), 0, 0, "")
+        runs["bare engine, int8"] = lambda: peers.bare_engine(work, int8)
         runs["zipcrop, int8"] = lambda: peers.zipcrop(work, int8, precision="int8")
     raw = report.raw.setdefault(name, {"photos": work.photos})
     usages = interleaved(rounds, runs, raw)
@@ -101,6 +102,8 @@ def compare(report: Report, name: str, work: Work, model: Path, int8: Path | Non
     else:
         ratio("efficiency (÷ bare engine)", "zipcrop", "bare engine", 0.95)
         ratio("bare engine ÷ seed pipeline's (the most there is to gain)", "bare engine", "seed pipeline")
+        ratio("bare engine ÷ multiplications alone", "bare engine", "multiplications alone")
+        ratio("multiplications alone ÷ seed pipeline's", "multiplications alone", "seed pipeline")
     if "zipcrop, int8" in usages:
         ratio("int8, images/s ÷ seed pipeline's", "zipcrop, int8", "seed pipeline", 6.0)
         ratio("int8, efficiency (÷ bare engine)", "zipcrop, int8", "bare engine, int8")

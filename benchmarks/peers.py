@@ -92,11 +92,19 @@ def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
     )
 
 
-def bare_engine(work: Work, model: Path) -> float:
-    """Seconds that the engine alone takes for the photos."""
-    script = ROOT / "benchmarks" / "bare_engine.py"
-    usage = process_tree.run([sys.executable, script, model, str(work.image_size), str(CORES), work.whole])
-    return float(usage.output.splitlines()[-1])
+def bare_engine(work: Work, model: Path) -> Usage:
+    """The engine alone; only its seconds count."""
+    return _timed_by_itself("bare_engine.py", model, str(work.image_size), str(CORES), work.whole)
+
+
+def multiplications(work: Work, model: Path) -> Usage:
+    """The seconds of the network's multiplications alone, at the speed of matrix multiplication in f32."""
+    return _timed_by_itself("multiplications.py", model, str(work.image_size), work.whole)
+
+
+def _timed_by_itself(script: str, *arguments: str | Path) -> Usage:
+    usage = process_tree.run([sys.executable, ROOT / "benchmarks" / script, *arguments])
+    return Usage(float(usage.output.splitlines()[-1]), 0, 0, "")
 
 
 def import_ultralytics() -> Usage:

@@ -15,6 +15,8 @@ import matplotlib.pyplot as plt
 
 _PEER, _ZIPCROP = "#8a8f98", "#0072b2"  # apart for the colour-blind, and on light and dark pages
 
+_WHOLE_JOBS = ("seed pipeline", "yolo predict", "zipcrop")
+
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Draws images per second of every peer, on both kinds of photos, into an SVG file."""
@@ -22,7 +24,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.4), facecolor="white", layout="constrained")
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
         section = results["raw"][name]
-        peers = [peer for peer in section if peer != "photos" and not peer.startswith("bare engine")]
+        peers = [peer for peer in section if peer.startswith(_WHOLE_JOBS)]
         rates = [section["photos"] / statistics.median(run["seconds"] for run in section[peer]) for peer in peers]
         colors = [_ZIPCROP if peer.startswith("zipcrop") else _PEER for peer in peers]
         bars = axis.barh(peers, rates, color=colors)

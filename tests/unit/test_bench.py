@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support import ROOT
 
+import multiplications
 import photos
 import random_weights
 from zipcrop import engine, weights
@@ -29,13 +30,23 @@ def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
     (written,) = tmp_path.glob("*.json")
     result = json.loads(written.read_text())
     assert result["facts"]["image_size"] == "64"
-    peers = {"photos", "seed pipeline", "yolo predict", "bare engine", "zipcrop", "bare engine, int8", "zipcrop, int8"}
-    assert result["raw"]["COCO-sized"].keys() == peers
+    alone = {"multiplications alone", "bare engine", "bare engine, int8"}
+    peers = {"seed pipeline", "yolo predict", "zipcrop", "zipcrop, int8"}
+    assert result["raw"]["COCO-sized"].keys() == {"photos"} | alone | peers
     assert all(run[0]["seconds"] > 0 for name, run in result["raw"]["COCO-sized"].items() if name != "photos")
     table = written.with_suffix(".md").read_text()
     assert "| COCO-sized: efficiency (÷ bare engine) |" in table
     assert "| 12 megapixels: decode: fast, images/s ÷ seed pipeline's |" in table
     assert written.with_suffix(".svg").exists()
+
+
+def test_operations_of_a_convolution_are_counted_by_hand() -> None:
+    ov = multiplications.ov
+    pixels = ov.opset13.parameter([-1, 3, -1, -1], np.float32)
+    kernels = np.zeros((16, 3, 5, 5), np.float32)
+    convolution = ov.opset13.convolution(pixels, kernels, [2, 2], [2, 2], [2, 2], [1, 1])
+    network = ov.Model([ov.opset13.relu(convolution)], [pixels])
+    assert multiplications.convolution_operations(network, 32, 64) == 2 * (16 * 32 * 16) * (3 * 5 * 5)
 
 
 @pytest.mark.parametrize("size", [128, 320])

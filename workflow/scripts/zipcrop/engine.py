@@ -42,6 +42,6 @@ def load(
 
 
 def try_out(engine: Engine, model: Model) -> None:
-    """Has `engine`, loaded for `model`, look at a small grey image: the first inference allocates, and shows whether the
-    engine works at all."""
+    """Has `engine`, loaded for `model`, look at a small grey image: the first inference allocates, and shows whether
+    the engine works at all."""
     engine.detect(np.full((1, 2 * model.stride, 2 * model.stride, 3), 114, np.uint8))

@@ -49,8 +49,8 @@ class Pool:
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
         self._careful = False
-        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether it was
-        the engine or a member."""
+        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether
+        it was the engine or a member."""
 
     def run(self, indices: Sequence[int]) -> Iterator[Outcome]:
         """Starts the workers, and gives the outcome of each member in `indices`, as they come.

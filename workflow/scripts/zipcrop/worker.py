@@ -95,8 +95,8 @@ class _Photo:
         return self.letterbox.shape
 
 
-# Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From it:
-# a list of member indices, or None for the end.
+# Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From
+# the pool: a list of member indices, or None for the end.
 def main(connection: Connection, task: Task, careful: bool) -> None:
     """Entry point of the process. If `careful`, it tries its engine before it has any member."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool, too, which ends its workers
