@@ -1,6 +1,6 @@
 """The engine alone, as fast as it goes: photos are decoded and letterboxed beforehand, and only inference is timed.
 
-usage: bare_engine.py MODEL.json IMAGE_SIZE THREADS ZIP [ZIP ...]
+usage: bare_engine.py MODEL.json IMAGE_SIZE DEVICE THREADS ZIP [ZIP ...]
 """
 
 from __future__ import annotations
@@ -10,33 +10,46 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+
 from photos import decoded
+from zipcrop import device as devices
 from zipcrop import engine
+from zipcrop.buckets import Buckets
 from zipcrop.letterbox import Letterbox
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds
 
+BATCH = 16
+
+
+class Letterboxed:
+    """A photo as the engine takes it."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 def main() -> None:
-    prepared, image_size, threads, *archives = sys.argv[1:]
+    prepared, image_size, wanted, threads, *archives = sys.argv[1:]
     model = Model.read(Path(prepared))
-    letterboxed = []
+    device, name = devices.choose(wanted, "auto", "int8" if model.quantized else "f32")
+    loaded = engine.load(model, name, device, int(threads), BATCH, Thresholds(0.25, 0.7, 300))
+    engine.try_out(loaded, model)
+    waiting: Buckets[Letterboxed] = Buckets()
     for path in archives:
         for photo in decoded(Path(path)):
             letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), model.stride)
-            letterboxed.append(letterbox.apply(photo)[None])
-    loaded = engine.load(model, "openvino", "cpu", int(threads), 1, Thresholds(0.25, 0.7, 300))
-    engine.try_out(loaded, model)
-    todo = iter(letterboxed)
-    lock = threading.Lock()
+            waiting.put(Letterboxed(letterbox.apply(photo)))
+    waiting.close()
 
     def work() -> None:
-        while True:
-            with lock:
-                batch = next(todo, None)
-            if batch is None:
-                return
-            loaded.detect(batch)
+        while taken := waiting.take(min(BATCH, loaded.batch)):
+            loaded.detect(np.stack([photo.pixels for photo in taken]))
 
     workers = [threading.Thread(target=work) for _ in range(loaded.concurrency)]
     started = time.perf_counter()

@@ -35,6 +35,12 @@ class Work:
     weights: Path
     image_size: int
     scratch: Path
+    device: str = "cpu"
+    """`cpu`, on which no peer sees a GPU, or `cuda`."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
 
 
 def prepare(weights: Path, folder: Path) -> Path:
@@ -56,24 +62,24 @@ def quantize(model: Path, image_size: int, raw_zips: Path) -> Path:
 
 
 def seed_pipeline(work: Work) -> Usage:
-    """The seed pipeline, a process per core; ultralytics holds each to one thread, which suits it."""
+    """The seed pipeline, a process per core, each with one thread, which suits it."""
     output = _empty(work.scratch / "seed")
     command = [sys.executable, ROOT / "benchmarks" / "seed_pipeline.py", work.weights, str(work.image_size), output]
-    return process_tree.run([*command, str(CORES), *work.parts])
+    return process_tree.run([*command, str(CORES), *work.parts], work.environment)
 
 
 def yolo_predict(work: Work) -> Usage:
-    """`yolo predict` on the extracted files, extraction counted, on all cores (by itself it would take one)."""
+    """`yolo predict` on the extracted files, extraction counted, with a thread per core."""
     files, output = _empty(work.scratch / "extracted"), _empty(work.scratch / "yolo")
     script = ROOT / "benchmarks" / "extract_and_predict.py"
-    command = [sys.executable, script, work.whole, files, work.weights, str(work.image_size), output]
-    return process_tree.run(command, {"OMP_NUM_THREADS": str(CORES)})
+    command = [sys.executable, script, work.whole, files, work.weights, str(work.image_size), output, str(CORES)]
+    return process_tree.run(command, {"OMP_NUM_THREADS": str(CORES), **work.environment})
 
 
 def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
     """The crop job, as the rule crop_archive calls it; `overrides` are settings."""
     output = _empty(work.scratch / "zipcrop")
-    config = settings.complete({"image_size": work.image_size, "device": "cpu", **overrides}, SCHEMA)
+    config = settings.complete({"image_size": work.image_size, "device": work.device, **overrides}, SCHEMA)
     speed = {key: config[key] for key in ("device", "engine", "batch", "workers")}
     return process_tree.run(
         [
@@ -88,22 +94,28 @@ def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
             f"--speed={json.dumps(speed)}",
             f"--threads={CORES}",
             f"--log={work.scratch / 'zipcrop.log'}",
-        ]
+        ],
+        work.environment,
     )
 
 
 def bare_engine(work: Work, model: Path) -> Usage:
     """The engine alone; only its seconds count."""
-    return _timed_by_itself("bare_engine.py", model, str(work.image_size), str(CORES), work.whole)
+    return _timed_by_itself(work, "bare_engine.py", model, str(work.image_size), work.device, str(CORES), work.whole)
+
+
+def decoding(work: Work) -> Usage:
+    """Decoding and letterboxing alone; only its seconds count."""
+    return _timed_by_itself(work, "decoding.py", str(work.image_size), str(CORES), work.whole)
 
 
 def multiplications(work: Work, model: Path) -> Usage:
     """The seconds of the network's multiplications alone, at the speed of matrix multiplication in f32."""
-    return _timed_by_itself("multiplications.py", model, str(work.image_size), work.whole)
+    return _timed_by_itself(work, "multiplications.py", model, str(work.image_size), work.whole)
 
 
-def _timed_by_itself(script: str, *arguments: str | Path) -> Usage:
-    usage = process_tree.run([sys.executable, ROOT / "benchmarks" / script, *arguments])
+def _timed_by_itself(work: Work, script: str, *arguments: str | Path) -> Usage:
+    usage = process_tree.run([sys.executable, ROOT / "benchmarks" / script, *arguments], work.environment)
     return Usage(float(usage.output.splitlines()[-1]), 0, 0, "")
 
 

@@ -13,6 +13,10 @@ from pathlib import Path
 import psutil
 
 _INTERVAL = 0.25
+_UNUSUAL = {"PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS"}
+"""Variables that a command does not get from us. Compiled Python is kept, as it is unless somebody forbids it:
+importing must not be most of what is measured. ultralytics sets the number of threads wherever it is imported, and so
+in the benchmark itself."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,7 @@ def run(
     command: Sequence[str | Path], environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Usage:
     """Runs `command` to its end, with `environment` on top of this process's. Raises CalledProcessError if it fails."""
-    # Compiled Python is kept, as it is unless somebody forbids it: importing must not be most of what is measured.
-    usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    usual = {name: value for name, value in os.environ.items() if name not in _UNUSUAL}
     started = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command],

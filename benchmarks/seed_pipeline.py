@@ -23,7 +23,9 @@ def process_archive(path: str, weights: str, image_size: int, output: str) -> in
     import cv2
     import numpy as np
     from ultralytics import YOLO
+    from ultralytics.utils import torch_utils
 
+    torch_utils.NUM_THREADS = 1  # it would be more with more than two cores, in each of the processes
     model = YOLO(weights)
     count = 0
     batch: list[tuple[str, np.ndarray]] = []

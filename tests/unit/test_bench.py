@@ -30,7 +30,7 @@ def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
     (written,) = tmp_path.glob("*.json")
     result = json.loads(written.read_text())
     assert result["facts"]["image_size"] == "64"
-    alone = {"multiplications alone", "bare engine", "bare engine, int8"}
+    alone = {"decoding alone", "multiplications alone", "bare engine", "bare engine, int8"}
     peers = {"seed pipeline", "yolo predict", "zipcrop", "zipcrop, int8"}
     assert result["raw"]["COCO-sized"].keys() == {"photos"} | alone | peers
     assert all(run[0]["seconds"] > 0 for name, run in result["raw"]["COCO-sized"].items() if name != "photos")

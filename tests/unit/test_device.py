@@ -51,7 +51,15 @@ def test_visible_gpus_obey_the_environment(visible: str | None, count: int, monk
 
 @pytest.mark.parametrize(
     ("workers", "kind", "threads", "count"),
-    [(3, "cpu", 8, 3), ("auto", "cpu", 1, 1), ("auto", "cpu", 8, 1), ("auto", "cpu", 64, 8), ("auto", "cuda", 2, 1)],
+    [
+        (3, "cpu", 8, 3),
+        ("auto", "cpu", 1, 1),
+        ("auto", "cpu", 8, 1),
+        ("auto", "cpu", 9, 1),
+        ("auto", "cpu", 14, 2),
+        ("auto", "cpu", 64, 8),
+        ("auto", "cuda", 2, 1),
+    ],
 )
 def test_worker_count(workers: int | str, kind: device.Device, threads: int, count: int) -> None:
     assert device.worker_count(workers, kind, threads) == count

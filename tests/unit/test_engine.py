@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from support import IMAGE_SIZE, WEIGHTS, photo
+from support import IMAGE_SIZE, ROOT, WEIGHTS, photo
 
 from zipcrop import engine
 from zipcrop.letterbox import Letterbox
@@ -65,6 +68,13 @@ def test_an_image_alone_in_a_batch_and_on_other_cores_is_the_same_to_the_bit(nam
     for threads in (1, 2, 3):
         for found in detect(load(name, model_json, threads), images()[0], copies=5):
             np.testing.assert_array_equal(found, alone)
+
+
+def test_the_torch_engine_has_nms_of_torchvision() -> None:
+    """Without it, ultralytics goes through the boxes in Python, which on a GPU takes longer than the network."""
+    code = "from zipcrop import engine_torch; import sys; assert 'torchvision' in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_scores_reach_down_to_the_floor(model_json: Path) -> None:

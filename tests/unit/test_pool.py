@@ -1,4 +1,4 @@
-"""The pool with workers that do no work but die in every way; real workers are in tests/badinput."""
+"""The pool with workers that do no work but die in every way; real workers are in tests/badinput/test_crashes.py."""
 
 from __future__ import annotations
 

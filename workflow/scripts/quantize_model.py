@@ -20,6 +20,6 @@ def main() -> None:
     quantization.quantize(options.model, options.target, archives, options.settings["image_size"], limits)
 
 
-# NNCF may start processes of its own.
+# Photos are decoded in a spawned process, which imports this file again.
 if __name__ == "__main__":
     run_script(main)

@@ -49,4 +49,4 @@ def worker_count(workers: int | str, device: Device, threads: int) -> int:
         # Each process has its own CUDA context; a few keep one GPU fed with decoded photos.
         return max(1, min(4, threads // 4))
     # Threads of one process share the decoding well up to about eight; beyond, Python itself is in the way.
-    return max(1, -(-threads // 8))
+    return max(1, round(threads / 8))

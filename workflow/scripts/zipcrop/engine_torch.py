@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch  # before ultralytics, which would hold torch to one thread per process
+import torchvision  # noqa: F401 - ultralytics' NMS uses torchvision's only where it is imported
 
 from zipcrop import imports, weights
 from zipcrop.model import Model

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import multiprocessing
 import random
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +25,64 @@ from zipcrop.model import Model
 
 PHOTOS = 300
 """How many photos calibrate a model; NNCF's own default."""
+_MOST_BYTES = 1024**3
+"""Of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
 _SEED = 0
 _MOST_ARCHIVES = 100
 """Opening more of them would take longer than it is worth."""
 
 
-def sample_photos(archives: Iterable[Path], limits: Limits, count: int = PHOTOS) -> Iterator[np.ndarray]:
-    """Up to `count` photos, uint8 (H, W, 3) BGR upright, drawn with a fixed seed from the ZIP files `archives`, evenly.
+@dataclass(frozen=True)
+class InputSize:
+    """What decides how a photo goes into the network."""
 
-    What cannot be read or decoded is passed over: the crop job will say why.
+    image_size: int
+    stride: int
+    megapixels: float
+    """Larger photos do not go in."""
+
+
+def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
+    """The photo in `data` as the network takes it, but for the scale: uint8 (1, 3, h, w) RGB, letterboxed. None where
+    it cannot be decoded: the crop job will say why."""
+    try:
+        header = image.header_size(data)
+        if header is None or header[0] * header[1] > size.megapixels * 1e6:
+            return None
+        photo = image.decode(data)
+    except (ImageError, MemoryError):
+        return None
+    letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], size.image_size, size.stride)
+    return np.ascontiguousarray(letterbox.apply(photo)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
+
+
+class IsolatedDecoder:
+    """`network_input` in a process of its own, since some photos crash their decoder. They, too, give None."""
+
+    def __init__(self, size: InputSize) -> None:
+        self._size = size
+
+    def __enter__(self) -> IsolatedDecoder:
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._executor.shutdown()
+
+    def __call__(self, data: bytes) -> np.ndarray | None:
+        try:
+            return self._executor.submit(network_input, data, self._size).result()
+        except BrokenProcessPool:
+            self.__enter__()
+            return None
+
+
+def sample(
+    archives: Iterable[Path], limits: Limits, decode: Callable[[bytes], np.ndarray | None], count: int
+) -> Iterator[np.ndarray]:
+    """What `decode` gives for up to `count` photos, drawn with a fixed seed from the ZIP files `archives`, evenly.
+
+    What cannot be read, and that of which it gives None, is passed over.
     """
     draw = random.Random(_SEED)
     chosen = sorted(archives)
@@ -38,12 +91,14 @@ def sample_photos(archives: Iterable[Path], limits: Limits, count: int = PHOTOS)
     found = 0
     for position, path in enumerate(chosen):
         share = -(-(count - found) // (len(chosen) - position))
-        for photo in _photos(path, limits, draw, share):
+        for pixels in _sample_one(path, limits, decode, draw, share):
             found += 1
-            yield photo
+            yield pixels
 
 
-def _photos(path: Path, limits: Limits, draw: random.Random, count: int) -> Iterator[np.ndarray]:
+def _sample_one(
+    path: Path, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
+) -> Iterator[np.ndarray]:
     try:
         archive = Archive(str(path), limits)
     except (ArchiveError, OSError):
@@ -57,15 +112,12 @@ def _photos(path: Path, limits: Limits, draw: random.Random, count: int) -> Iter
             if found == count:
                 return
             try:
-                data = archive.read(index)
-                size = image.header_size(data)
-                if size is None or size[0] * size[1] > limits.megapixels * 1e6:
-                    continue
-                photo = image.decode(data)
-            except (ImageError, MemberError, NotAnImage, OSError, MemoryError):
+                pixels = decode(archive.read(index))
+            except (MemberError, NotAnImage, OSError, MemoryError):
                 continue
-            found += 1
-            yield photo
+            if pixels is not None:
+                found += 1
+                yield pixels
 
 
 def quantize(prepared: Path, target: Path, archives: Mapping[str, Path], image_size: int, limits: Limits) -> Model:
@@ -87,7 +139,9 @@ def quantize(prepared: Path, target: Path, archives: Mapping[str, Path], image_s
         ) from None
 
     model = Model.read(prepared)
-    inputs = [_network_input(photo, image_size, model.stride) for photo in sample_photos(archives.values(), limits)]
+    count = min(PHOTOS, max(1, _MOST_BYTES // (3 * image_size**2)))
+    with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels)) as decoder:
+        inputs = list(sample(archives.values(), limits, decoder, count))
     if not inputs:
         raise ModelError(
             "precision int8 is calibrated on your photos, but none could be read; "
@@ -126,9 +180,3 @@ def float_operations(names: list[str]) -> list[str]:
     head = max(index for index, _ in modules)
     inner = re.compile(rf"__module\.model\.{head}\.cv[23]\.\d+\.[01][./]")
     return [name for index, name in modules if index == head and not inner.match(name)]
-
-
-def _network_input(photo: np.ndarray, image_size: int, stride: int) -> np.ndarray:
-    """`photo` as the network takes it, but for the scale: uint8 (1, 3, h, w) RGB, letterboxed."""
-    letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], image_size, stride)
-    return np.ascontiguousarray(letterbox.apply(photo)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])

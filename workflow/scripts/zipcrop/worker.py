@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from zipcrop.model import Model
     from zipcrop.persons import Thresholds
 
-# A GPU takes whole batches, and a photo of 12 megapixels is 36 MB.
-_BYTES_IN_FLIGHT = {"cpu": 256 * 1024**2, "cuda": 1024**3}
+_BYTES_PER_THREAD = 128 * 1024**2
+"""A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""
+_LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
+"""A GPU takes whole batches."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,10 @@ class _Worker:
             raise MachineError(f"{task.zip} changed while it was being read; run again") from None
         if fingerprint(task.zip) != task.fingerprint:
             raise MachineError(f"{task.zip} changed while it was being read; run again")
-        self._budget = ByteBudget(_BYTES_IN_FLIGHT[task.device])
+        in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
+        self._budget = ByteBudget(in_flight)
         # Of their own, since who writes a photo already holds some of the budget.
-        self._budget_for_crops = ByteBudget(_BYTES_IN_FLIGHT[task.device])
+        self._budget_for_crops = ByteBudget(in_flight)
         self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._decoded: Buckets[_Photo] = Buckets()
         self._detected: queue.SimpleQueue[tuple[_Photo, np.ndarray] | None] = queue.SimpleQueue()

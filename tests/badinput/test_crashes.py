@@ -1,0 +1,81 @@
+"""Photos that crash their decoder, and engines that crash, in real workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import encoded, make_zip
+
+from zipcrop import image, pool, quantization, worker
+from zipcrop.archive import Limits
+from zipcrop.errors import MachineError
+
+Crop = Callable[..., list[dict[str, str]]]
+GOOD = encoded("zidane", scale=0.3)
+DEADLY = encoded("bus", scale=0.3)
+
+
+def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = image.decode) -> np.ndarray:
+    if data == DEADLY:
+        signal.raise_signal(signal.SIGSEGV)
+    return original(data, reduction)
+
+
+def worker_whose_decoder_crashes(connection: Connection, task: worker.Task, careful: bool) -> None:
+    image.decode = decode
+    worker.main(connection, task, careful)
+
+
+def worker_whose_engine_crashes(connection: Connection, task: worker.Task, careful: bool) -> None:
+    from zipcrop.engine_openvino import OpenVINOEngine
+
+    OpenVINOEngine.detect = lambda self, batch: signal.raise_signal(signal.SIGILL)  # type: ignore[method-assign]
+    worker.main(connection, task, careful)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("members", "deadly"),
+    [(1, {0}), (4, {0}), (20, {17}), (20, {3, 4, 19})],
+    ids=["alone", "before the engine has worked", "after it", "several"],
+)
+def test_a_photo_that_crashes_its_decoder_costs_itself_alone(
+    members: int, deadly: set[int], workers: int, tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.worker, "main", worker_whose_decoder_crashes)
+    contents = [(f"{index}.jpg", DEADLY if index in deadly else GOOD) for index in range(members)]
+    rows = crop(make_zip(tmp_path / "deadly.zip", contents), workers=workers)
+    outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
+    failed = ("failed", "the process that worked on it was killed by SIGSEGV")
+    assert outcomes == {index: failed if index in deadly else ("person", "") for index in range(members)}
+
+
+def test_an_engine_that_crashes_fails_the_job_and_no_member(
+    tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.worker, "main", worker_whose_engine_crashes)
+    archive = make_zip(tmp_path / "good.zip", [(f"{index}.jpg", GOOD) for index in range(8)])
+    with pytest.raises(MachineError, match="a worker process was killed by SIGILL while it loaded the engine; see "):
+        crop(archive)
+    assert not (tmp_path / "output" / "manifests").exists()
+
+
+def network_input(data: bytes, size: quantization.InputSize) -> np.ndarray | None:
+    image.decode = decode
+    return quantization.network_input(data, size)
+
+
+def test_a_photo_that_crashes_its_decoder_does_not_stop_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantization, "network_input", network_input)
+    contents = [(f"{index}.jpg", DEADLY if index in (1, 4) else GOOD) for index in range(6)]
+    archive = make_zip(tmp_path / "deadly.zip", contents)
+    with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100)) as decoder:
+        inputs = list(quantization.sample([archive], Limits(256, 100, 1000), decoder, 10))
+    assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4
