@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from support import encoded, make_zip
 
-from zipcrop import image, pool, quantization, worker
+from zipcrop import engine, image, pool, quantization, worker
 from zipcrop.archive import Limits
 from zipcrop.errors import MachineError
 
@@ -63,6 +64,35 @@ def test_an_engine_that_crashes_fails_the_job_and_no_member(
     with pytest.raises(MachineError, match="a worker process was killed by SIGILL while it loaded the engine; see "):
         crop(archive)
     assert not (tmp_path / "output" / "manifests").exists()
+
+
+class EngineThatMustBeginAlone:
+    concurrency = 4
+    batch = 1
+    calls = 0
+    worked = False
+
+    def detect(self, batch: np.ndarray) -> list[np.ndarray]:
+        self.calls += 1
+        if not self.worked:
+            if self.calls > 1:
+                raise RuntimeError("used by two threads before it has worked")
+            time.sleep(0.5)
+            self.worked = True
+        return [np.zeros((0, 5), np.float32)] * len(batch)
+
+
+def worker_with_an_engine_that_must_begin_alone(connection: Connection, task: worker.Task, careful: bool) -> None:
+    engine.load = lambda *arguments: EngineThatMustBeginAlone()
+    worker.main(connection, task, careful)
+
+
+def test_an_engine_is_first_used_by_one_thread_alone(
+    tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.worker, "main", worker_with_an_engine_that_must_begin_alone)
+    archive = make_zip(tmp_path / "good.zip", [(f"{index}.jpg", GOOD) for index in range(40)])
+    assert [row["status"] for row in crop(archive)] == ["no_person"] * 40
 
 
 def network_input(data: bytes, size: quantization.InputSize) -> np.ndarray | None:

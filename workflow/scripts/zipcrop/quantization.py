@@ -61,9 +61,12 @@ class IsolatedDecoder:
 
     def __init__(self, size: InputSize) -> None:
         self._size = size
+        self._start()
+
+    def _start(self) -> None:
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
     def __enter__(self) -> IsolatedDecoder:
-        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -73,7 +76,7 @@ class IsolatedDecoder:
         try:
             return self._executor.submit(network_input, data, self._size).result()
         except BrokenProcessPool:
-            self.__enter__()
+            self._start()
             return None
 
 

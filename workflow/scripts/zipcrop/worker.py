@@ -144,7 +144,6 @@ class _Worker:
         self._sending = threading.Lock()
         self._task = task
         self._careful = careful
-        self._ready = False
         try:
             self._archive = Archive(task.zip, task.limits)
         except OSError as error:
@@ -274,27 +273,32 @@ class _Worker:
 
         task = self._task
         loaded = engine.load(task.model, task.engine, task.device, task.threads, task.batch, task.thresholds)
+        # Alone: two threads that infer for the first time at once can deadlock, one with Python's lock and the other
+        # with that of pybind11's look-up of NumPy (seen in OpenVINO 2026.4).
         if self._careful:
             engine.try_out(loaded, task.model)
-            self._report_ready()
+        elif not self._detect_batch(loaded):
+            return
+        self._send(("ready", None))
         others = self._start(functools.partial(self._detect, loaded), loaded.concurrency - 1)
         self._detect(loaded)
         _finish(others, lambda: None)
 
-    def _report_ready(self) -> None:
-        self._ready = True
-        self._send(("ready", None))
-
     def _detect(self, engine: Engine) -> None:
+        while self._detect_batch(engine):
+            pass
+
+    def _detect_batch(self, engine: Engine) -> bool:
+        """Whether there was a batch, or no more will come."""
         import numpy as np
 
-        while photos := self._decoded.take(min(self._task.batch, engine.batch)):
-            batch = np.stack([photo.pixels for photo in photos]) if len(photos) > 1 else photos[0].pixels[np.newaxis]
-            found = engine.detect(batch)
-            if not self._ready:
-                self._report_ready()
-            for photo, persons in zip(photos, found, strict=True):
-                self._detected.put((photo, persons))
+        photos = self._decoded.take(min(self._task.batch, engine.batch))
+        if not photos:
+            return False
+        batch = np.stack([photo.pixels for photo in photos]) if len(photos) > 1 else photos[0].pixels[np.newaxis]
+        for photo, persons in zip(photos, engine.detect(batch), strict=True):
+            self._detected.put((photo, persons))
+        return True
 
     def _write(self) -> None:
         while (item := self._detected.get()) is not None:
