@@ -27,6 +27,7 @@ import plot
 import random_weights
 from peers import ROOT, Work
 from process_tree import Usage
+from zipcrop import device
 
 SECTIONS = ("coco", "large", "fixed", "noop", "scaling")
 Rounds = dict[str, list[float]]
@@ -141,7 +142,7 @@ def fixed_cost(report: Report, work: Work, model: Path, rounds: int) -> None:
     report.add("archive with one photo ÷ importing ultralytics", ratios, 0.4, at_most=True)
 
 
-def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scratch: Path, device: str) -> None:
+def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scratch: Path, on: str) -> None:
     """Speed and memory by the number of images; with the bundled detector, which is small, so that it takes minutes."""
     weights = ROOT / "demo" / "person-n.pt"
     model = peers.prepare(weights, scratch / "bundled")
@@ -149,7 +150,7 @@ def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scr
     peaks = {}
     for count in sorted({*counts, 1000}):
         (whole,) = photos.write_archives(sources, scratch / f"many-{count}", 1, count)
-        usage = peers.zipcrop(Work(count, whole, [], weights, 320, scratch, device), model)
+        usage = peers.zipcrop(Work(count, whole, [], weights, 320, scratch, on), model)
         raw[count] = {"seconds": usage.seconds, "peak_bytes": usage.peak_bytes}
         peaks[count] = usage.peak_bytes
         report.add(f"bundled detector at 320, {count} images: images/s", [count / usage.seconds])
@@ -158,10 +159,10 @@ def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scr
     report.add(f"peak memory, {largest} ÷ 1000 images", [peaks[largest] / peaks[1000]], 1.1, at_most=True)
 
 
-def machine(device: str) -> dict[str, str]:
-    """Hardware, versions and date."""
+def machine(on: str) -> dict[str, str]:
+    """Hardware, versions and date, of a run on the device `on`."""
     gpu = "none used"
-    if device == "cuda":
+    if on == "cuda":
         import torch
 
         gpu = torch.cuda.get_device_name()
@@ -202,6 +203,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--scratch", type=Path, help="kept; default: a temporary folder")
     options = parser.parse_args()
+    if options.device == "cuda" and not device.visible_gpus():
+        parser.error("--device cuda: there is no GPU to be seen")
     scratch = options.scratch or Path(tempfile.mkdtemp(prefix="zipcrop-bench-"))
     try:
         measure(options, scratch)
