@@ -39,10 +39,9 @@ def worker_whose_engine_crashes(connection: Connection, task: worker.Task, caref
     worker.main(connection, task, careful)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("members", "deadly"),
-    [(1, {0}), (4, {0}), (20, {17}), (20, {3, 4, 19})],
+    ("members", "deadly", "workers"),
+    [(1, {0}, 1), (4, {0}, 2), (20, {17}, 1), (20, {3, 4, 19}, 2)],
     ids=["alone", "before the engine has worked", "after it", "several"],
 )
 def test_a_photo_that_crashes_its_decoder_costs_itself_alone(
