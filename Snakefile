@@ -15,6 +15,19 @@ include: "workflow/rules/crop.smk"
 include: "workflow/rules/summary.smk"
 
 
+onstart:
+    lock_output()
+
+
+# Snakemake has noted by now which jobs have ended.
+onsuccess:
+    staging.sweep(Path(OUTPUT))
+
+
+onerror:
+    staging.sweep(Path(OUTPUT))
+
+
 rule all:
     default_target: True
     input:

@@ -32,6 +32,7 @@ SETTINGS = {
     "limits.member_mb": 256,
     "limits.megapixels": 100,
     "limits.members": 1000000,
+    "limits.seconds": 120,
 }
 
 

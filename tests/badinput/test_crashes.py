@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,16 +28,16 @@ def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.
     return original(data, reduction)
 
 
-def worker_whose_decoder_crashes(connection: Connection, task: worker.Task, careful: bool) -> None:
+def worker_whose_decoder_crashes(connection: Connection, *arguments: Any) -> None:
     image.decode = decode
-    worker.main(connection, task, careful)
+    worker.main(connection, *arguments)
 
 
-def worker_whose_engine_crashes(connection: Connection, task: worker.Task, careful: bool) -> None:
+def worker_whose_engine_crashes(connection: Connection, *arguments: Any) -> None:
     from zipcrop.engine_openvino import OpenVINOEngine
 
     OpenVINOEngine.detect = lambda self, batch: signal.raise_signal(signal.SIGILL)  # type: ignore[method-assign]
-    worker.main(connection, task, careful)
+    worker.main(connection, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +82,9 @@ class EngineThatMustBeginAlone:
         return [np.zeros((0, 5), np.float32)] * len(batch)
 
 
-def worker_with_an_engine_that_must_begin_alone(connection: Connection, task: worker.Task, careful: bool) -> None:
-    engine.load = lambda *arguments: EngineThatMustBeginAlone()
-    worker.main(connection, task, careful)
+def worker_with_an_engine_that_must_begin_alone(connection: Connection, *arguments: Any) -> None:
+    engine.load = lambda *options: EngineThatMustBeginAlone()
+    worker.main(connection, *arguments)
 
 
 def test_an_engine_is_first_used_by_one_thread_alone(

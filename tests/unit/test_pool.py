@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from zipcrop import pool
 from zipcrop.errors import MachineError
 from zipcrop.manifest import Outcome
+from zipcrop.watchdog import Board
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +27,17 @@ class FakeTask:
     broken_engine: bool = False
     """It dies as soon as the engine is used."""
     fault: str = ""
+    hanging: frozenset[int] = frozenset()
+    seconds: float = 2.0
+    out_of_memory: frozenset[int] = frozenset()
+    stuck_engine: bool = False
     batch: int = 4
+    threads: int = 1
     log: Path = Path("some.log")
 
 
-def fake_worker(connection: Connection, task: FakeTask, careful: bool) -> None:
+def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, careful: bool) -> None:
+    board = Board(places)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:
@@ -47,6 +55,14 @@ def fake_worker(connection: Connection, task: FakeTask, careful: bool) -> None:
         for index in indices:
             if index in task.deadly:
                 os.kill(os.getpid(), signal.SIGSEGV)
+            if index in task.out_of_memory:
+                os._exit(pool.worker.OUT_OF_MEMORY)
+            if index in task.hanging:
+                with board.member(index):
+                    time.sleep(60)
+            if task.stuck_engine:
+                with board.inference():
+                    time.sleep(60)
             if task.fault:
                 connection.send(("fault", task.fault))
                 time.sleep(60)
@@ -109,3 +125,24 @@ def test_a_fault_of_the_machine_fails_the_job_and_leaves_no_process() -> None:
     import multiprocessing
 
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_member_that_hangs_is_given_up_and_the_others_are_done(workers: int) -> None:
+    outcomes = run(FakeTask(hanging=frozenset({3, 40})), 50, workers)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(50))
+    failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    assert failed == dict.fromkeys((3, 40), "was not decoded and written within 2 s (limits.seconds)")
+
+
+def test_an_engine_that_hangs_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_INFERENCE_SECONDS", 2.0)
+    with pytest.raises(MachineError, match="the engine has not answered for 2 s"):
+        run(FakeTask(stuck_engine=True), 10, 1)
+
+
+def test_a_member_that_needs_too_much_memory_is_found() -> None:
+    outcomes = run(FakeTask(out_of_memory=frozenset({5})), 20, 2)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(20))
+    failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    assert failed == {5: "the process that worked on it ran out of memory"}

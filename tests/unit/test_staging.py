@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from zipcrop import manifest
-from zipcrop.errors import ZipcropError
+from zipcrop import staging as staging_module
+from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.manifest import Outcome, Person
-from zipcrop.staging import Staging
+from zipcrop.staging import Staging, sweep
 
 PERSON = Outcome(3, "person", "", 9, 8, (Person((1.0, 2.5, 3.0, 4.0), 0.5, "Person/a/x_0.jpg"),))
 NO_PERSON = Outcome(4, "no_person", "", 9, 8, (), 0.1, "No_Person/a/y.jpg")
@@ -21,53 +26,143 @@ def write(staging: Staging, *outcomes: Outcome) -> None:
 
 
 def test_an_interrupted_job_finds_what_is_done(tmp_path: Path) -> None:
-    first = Staging(tmp_path, "a", "key")
-    assert first.resume() == ({}, 0.0)
-    write(first, PERSON, NO_PERSON)
-    second = Staging(tmp_path, "a", "key")
-    assert second.resume() == ({3: PERSON, 4: NO_PERSON}, 1.5)
+    with Staging(tmp_path, "a", "key") as first:
+        assert first.resume() == ({}, 0.0)
+        write(first, PERSON, NO_PERSON)
+    with Staging(tmp_path, "a", "key") as second:
+        assert second.resume() == ({3: PERSON, 4: NO_PERSON}, 1.5)
 
 
-def test_a_torn_line_is_done_again(tmp_path: Path) -> None:
-    first = Staging(tmp_path, "a", "key")
-    first.resume()
-    write(first, PERSON)
-    with (first.folder / "journal.jsonl").open("a") as file:
-        file.write('{"seconds": 2, "outc')
-    second = Staging(tmp_path, "a", "key")
-    assert list(second.resume()[0]) == [3]
-    write(second, NO_PERSON)
-    assert list(Staging(tmp_path, "a", "key").resume()[0]) == [3, 4]
+@pytest.mark.parametrize("torn", [b'{"seconds": 2, "outc', b"\0\0\0\0\n", b'{"seconds": 2, "outcome": {}}'])
+def test_a_torn_line_is_done_again(torn: bytes, tmp_path: Path) -> None:
+    with Staging(tmp_path, "a", "key") as first:
+        first.resume()
+        write(first, PERSON)
+        with (first.folder / "journal.jsonl").open("ab") as file:
+            file.write(torn)
+    with Staging(tmp_path, "a", "key") as second:
+        assert list(second.resume()[0]) == [3]
+        write(second, NO_PERSON)
+    with Staging(tmp_path, "a", "key") as third:
+        assert list(third.resume()[0]) == [3, 4]
 
 
 def test_what_was_staged_under_another_key_is_removed(tmp_path: Path) -> None:
-    first = Staging(tmp_path, "a", "fingerprint", "settings")
-    first.resume()
-    write(first, PERSON)
-    assert Staging(tmp_path, "a", "fingerprint", "other settings").resume() == ({}, 0.0)
+    with Staging(tmp_path, "a", "fingerprint", "settings") as first:
+        first.resume()
+        write(first, PERSON)
+    with Staging(tmp_path, "a", "fingerprint", "other settings") as second:
+        assert second.resume() == ({}, 0.0)
     assert not first.folder.exists()
 
 
-def test_publish_moves_everything_and_leaves_nothing(tmp_path: Path) -> None:
+def test_two_jobs_never_work_on_one_archive(tmp_path: Path) -> None:
+    with Staging(tmp_path, "a", "key") as first:
+        first.resume()
+        write(first, PERSON)
+        with pytest.raises(MachineError, match=f"another job \\(process {os.getpid()} on .*\\) is at work on a in "):
+            Staging(tmp_path, "a", "other key")
+        sweep(tmp_path, live=[])
+        assert first.folder.exists()
+        with Staging(tmp_path, "b", "key"):
+            pass
+
+
+def published(tmp_path: Path) -> Staging:
+    with Staging(tmp_path, "a", "key") as staging:
+        staging.resume()
+        write(staging, PERSON, NO_PERSON)
+        staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
+    return staging
+
+
+def results(output: Path) -> list[str]:
+    files = (path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    return sorted(file for file in files if not file.startswith(".staging/"))
+
+
+RESULTS = ["No_Person/a/y.jpg", "Person/a/x_0.jpg", "manifests/a.csv", "manifests/a.json"]
+
+
+def test_publish_replaces_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "Person" / "a").mkdir(parents=True)
     (tmp_path / "Person" / "a" / "stale_0.jpg").write_text("stale")
-    staging = Staging(tmp_path, "a", "key")
-    staging.resume()
-    write(staging, PERSON, NO_PERSON)
-    staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
-    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert files == ["No_Person/a/y.jpg", "Person/a/x_0.jpg", "manifests/a.csv", "manifests/a.json"]
+    published(tmp_path)
+    assert results(tmp_path) == RESULTS
+
+
+@pytest.mark.parametrize("deleted", [("Person", "No_Person", "manifests"), ("Person",), ()])
+def test_results_that_snakemake_deletes_unconfirmed_are_published_again(
+    deleted: tuple[str, ...], tmp_path: Path
+) -> None:
+    published(tmp_path)
+    for folder in deleted:
+        shutil.rmtree(tmp_path / folder)
+    with Staging(tmp_path, "a", "key") as staging:
+        assert list(staging.resume()[0]) == [3, 4]
+        staging.check_files([*PERSON.files(), *NO_PERSON.files()])
+        staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
+    assert results(tmp_path) == RESULTS
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def move(source: Path, target: Path, original: Callable[[Path, Path], None] = staging_module._move) -> None:
+        if len(done) == moves:
+            raise Killed
+        done.append(original(source, target))
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(staging_module, "_move", move)
+        published(tmp_path)
+    assert not (tmp_path / "manifests" / "a.csv").exists()
+    with Staging(tmp_path, "a", "key") as staging:
+        assert list(staging.resume()[0]) == [3, 4]
+        staging.check_files([*PERSON.files(), *NO_PERSON.files()])
+        staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
+    assert results(tmp_path) == RESULTS
+
+
+def test_results_are_moved_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    published(tmp_path)
+    assert results(tmp_path) == RESULTS
+    with Staging(tmp_path, "a", "key") as staging:
+        assert staging.resume() == ({}, 0.0)
+
+
+def test_sweeping_removes_what_is_published_and_what_nobody_will_finish(tmp_path: Path) -> None:
+    published(tmp_path)
+    for archive in ("deep/unfinished", "deep/gone"):
+        with Staging(tmp_path, archive, "key") as staging:
+            staging.resume()
+    sweep(tmp_path)
+    folders = sorted(path.parent.name for path in (tmp_path / ".staging").rglob("lock"))
+    assert folders == ["gone", "unfinished"]
+    sweep(tmp_path, live=["a", "deep/unfinished"])
+    assert (tmp_path / ".staging/deep/unfinished").exists() and not (tmp_path / ".staging/deep/gone").exists()
+    sweep(tmp_path, live=[])
     assert not (tmp_path / ".staging").exists()
+    assert results(tmp_path) == RESULTS
 
 
 def test_leftovers_of_a_killed_worker_are_removed_and_losses_noticed(tmp_path: Path) -> None:
-    staging = Staging(tmp_path, "a", "key")
-    staging.resume()
-    write(staging, PERSON)
-    leftover = staging.folder / "Person/a/killed_0.jpg"
-    leftover.write_text("half")
-    staging.check_files(PERSON.files())
-    assert not leftover.exists()
-    (staging.folder / "Person/a/x_0.jpg").unlink()
-    with pytest.raises(ZipcropError, match="1 results of a are missing"):
+    with Staging(tmp_path, "a", "key") as staging:
+        staging.resume()
+        write(staging, PERSON)
+        leftover = staging.folder / "Person/a/killed_0.jpg"
+        leftover.write_text("half")
         staging.check_files(PERSON.files())
+        assert not leftover.exists()
+        (staging.folder / "Person/a/x_0.jpg").unlink()
+        with pytest.raises(ZipcropError, match="1 results of a are missing"):
+            staging.check_files(PERSON.files())

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from zipcrop import RESULTS_VERSION, catalog, errors, model, settings
+from zipcrop import RESULTS_VERSION, catalog, errors, lock, model, settings, staging
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even
 # if nobody has activated its environment.
@@ -33,6 +33,20 @@ def untracked(value):
 
 def script(name):
     return untracked(str(SCRIPTS / name))
+
+
+def lock_output():
+    """Keeps other runs out of the output folder until this process ends. Snakemake's own lock would outlive a kill -9."""
+    global output_lock
+    try:
+        output_lock = lock.acquire(Path(OUTPUT, ".lock"))
+    except lock.LockedError as error:
+        sys.exit(
+            f"zipcrop: error: another run ({error}) is at work in {OUTPUT}; wait until it has ended, or end it, and run"
+            " again"
+        )
+    except OSError as error:
+        sys.exit(f"zipcrop: error: {errors.MachineError.from_os_error(error, f'opening the folder {OUTPUT}')}")
 
 
 def targets():
@@ -67,8 +81,13 @@ def prepared_model(wildcards):
     return f"models/prepared/{weights_sha256()[:16]}/{precision}model.json"
 
 
+@functools.cache
+def archive_fingerprint(archive):
+    return catalog.fingerprint(ARCHIVES[archive])
+
+
 def fingerprint(wildcards):
-    return catalog.fingerprint(ARCHIVES[wildcards.archive])
+    return archive_fingerprint(wildcards.archive)
 
 
 def zip_file(wildcards, input):

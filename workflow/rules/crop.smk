@@ -25,7 +25,8 @@ rule crop_archive:
         output=untracked(OUTPUT),
         speed=untracked(speed_settings()),
     shell:
-        # With "=", since a name may begin with a dash.
-        "python {params.script:q} --archive={wildcards.archive:q} --zip={params.zip:q} --model={input.model:q}"
+        # "exec" makes the job Snakemake's own child, so that it notices when Snakemake is gone. With "=", since a name may
+        # begin with a dash.
+        "exec python {params.script:q} --archive={wildcards.archive:q} --zip={params.zip:q} --model={input.model:q}"
         " --output={params.output:q} --fingerprint={params.fingerprint} --settings={params.settings:q}"
         " --speed={params.speed:q} --threads={threads} --log={log:q}"

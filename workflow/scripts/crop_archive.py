@@ -12,7 +12,7 @@ def main() -> None:
     import argparse
     import json
 
-    from zipcrop import job
+    from zipcrop import job, orphan
 
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("archive", "zip", "fingerprint"):
@@ -25,6 +25,8 @@ def main() -> None:
     options = vars(parser.parse_args())
     # A job that is told to end must end its workers, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # Snakemake's end must be the job's, too, or it would get in the way of the next run.
+    orphan.end_with_parent()
     job.run(job.Job(**options.pop("speed"), **options))
 
 

@@ -61,61 +61,68 @@ def run(job: Job) -> None:
 
 def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
-    if fingerprint(job.zip) != job.fingerprint:
-        raise MachineError(f"{job.zip} changed since the run began; run again")
+    _check_unchanged(job)
     model = Model.read(job.model)
-    staging = Staging(
-        job.output, job.archive, job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION)
-    )
-    done, clock.seconds_before = staging.resume()
-    chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
-    workers = device.worker_count(job.workers, chosen_device, job.threads)
-    limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
-    try:
-        with Archive(job.zip, limits) as archive:
-            members = archive.members()
-    except ArchiveError as error:
-        progress.say(f"the archive failed: {error}")
-        rows = manifest.failed_archive_rows(job.archive, str(error))
-    else:
-        photos = [member for member in members if not member.skip]
-        names = output_names([member.name for member in photos])
-        task = Task(
-            archive=job.archive,
-            zip=job.zip,
-            fingerprint=job.fingerprint,
-            names={member.index: name for member, name in zip(photos, names, strict=True)},
-            staging=staging.folder,
-            log=job.log,
-            model=model,
-            device=chosen_device,
-            engine=chosen_engine,
-            threads=max(1, job.threads // workers),
-            batch=job.batch,
-            image_size=job.settings["image_size"],
-            decode=job.settings["decode"],
-            thresholds=Thresholds(*(job.settings[key] for key in ("confidence", "iou", "max_detections"))),
-            crop=CropSettings(*(job.settings[f"crop.{key}"] for key in ("padding", "min_size", "format", "quality"))),
-            limits=limits,
-        )
-        _work(Pool(task, workers), members, done, staging, progress, clock)
-        rows = _account(job.archive, members, done)
-        staging.check_files(file for outcome in done.values() for file in outcome.files())
-        progress.say(_closing_line(rows, clock.seconds()))
-    record = {
-        "archive": job.archive,
-        "zip": job.zip,
-        "fingerprint": job.fingerprint,
-        "model": {"name": model.name, "sha256": model.sha256, "quantized": model.quantized},
-        "settings": job.settings,
-        "device": chosen_device,
-        "engine": chosen_engine,
-        "workers": workers,
-        "threads": job.threads,
-        "versions": _versions(),
-        "seconds": round(clock.seconds(), 3),
-    }
-    staging.publish(rows, record)
+    identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
+    with Staging(job.output, job.archive, *identity) as staging:
+        done, clock.seconds_before = staging.resume()
+        chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
+        workers = device.worker_count(job.workers, chosen_device, job.threads)
+        limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
+        try:
+            with Archive(job.zip, limits) as archive:
+                members = archive.members()
+        except ArchiveError as error:
+            progress.say(f"the archive failed: {error}")
+            rows = manifest.failed_archive_rows(job.archive, str(error))
+        else:
+            photos = [member for member in members if not member.skip]
+            names = output_names([member.name for member in photos])
+            task = Task(
+                archive=job.archive,
+                zip=job.zip,
+                fingerprint=job.fingerprint,
+                names={member.index: name for member, name in zip(photos, names, strict=True)},
+                staging=staging.folder,
+                log=job.log,
+                model=model,
+                device=chosen_device,
+                engine=chosen_engine,
+                threads=max(1, job.threads // workers),
+                batch=job.batch,
+                image_size=job.settings["image_size"],
+                decode=job.settings["decode"],
+                thresholds=Thresholds(*(job.settings[key] for key in ("confidence", "iou", "max_detections"))),
+                crop=CropSettings(
+                    *(job.settings[f"crop.{key}"] for key in ("padding", "min_size", "format", "quality"))
+                ),
+                limits=limits,
+                seconds=job.settings["limits.seconds"],
+            )
+            _work(Pool(task, workers), members, done, staging, progress, clock)
+            rows = _account(job.archive, members, done)
+            staging.check_files(file for outcome in done.values() for file in outcome.files())
+            progress.say(_closing_line(rows, clock.seconds()))
+        record = {
+            "archive": job.archive,
+            "zip": job.zip,
+            "fingerprint": job.fingerprint,
+            "model": {"name": model.name, "sha256": model.sha256, "quantized": model.quantized},
+            "settings": job.settings,
+            "device": chosen_device,
+            "engine": chosen_engine,
+            "workers": workers,
+            "threads": job.threads,
+            "versions": _versions(),
+            "seconds": round(clock.seconds(), 3),
+        }
+        _check_unchanged(job)
+        staging.publish(rows, record)
+
+
+def _check_unchanged(job: Job) -> None:
+    if fingerprint(job.zip) != job.fingerprint:
+        raise MachineError(f"{job.zip} changed since the run began; run again once it is complete")
 
 
 class _Clock:

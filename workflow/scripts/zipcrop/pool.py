@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection as mp_connection
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,12 @@ from dataclasses import dataclass, field
 from zipcrop import worker
 from zipcrop.errors import MachineError
 from zipcrop.manifest import Outcome
+from zipcrop.watchdog import Watchdog
 
+# How often workers are looked at, seconds.
+_INTERVAL = 1.0
+# An inference takes milliseconds, on slow machines seconds. What takes this long will not come any more.
+_INFERENCE_SECONDS = 600.0
 # While a worker writes the end of one chunk, it already decodes the next.
 _CHUNKS_AHEAD = 2
 
@@ -31,10 +37,13 @@ class _Chunk:
 class _Process:
     process: multiprocessing.process.BaseProcess
     connection: mp_connection.Connection
+    watchdog: Watchdog
     ready: bool = False
     """Its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
     """What it has to do: unfinished members only."""
+    hung: int | None = None
+    """The member that it was killed for."""
 
 
 class Pool:
@@ -48,6 +57,7 @@ class Pool:
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
+        self._looked = time.monotonic()
         self._careful = False
         """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether
         it was the engine or a member."""
@@ -67,9 +77,11 @@ class Pool:
         try:
             while self._pending or any(process.chunks for process in self._processes):
                 self._hand_out()
-                for connection in mp_connection.wait([process.connection for process in self._processes]):
+                connections = [process.connection for process in self._processes]
+                for connection in mp_connection.wait(connections, timeout=_INTERVAL):
                     process = next(p for p in self._processes if p.connection is connection)
                     yield from self._receive(process)
+                self._kill_hanging()
             self._dismiss()
         finally:
             self._kill()
@@ -77,10 +89,11 @@ class Pool:
     def _start(self, careful: bool) -> None:
         """Starts a worker; if `careful`, one that is ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=worker.main, args=(theirs, self._task, careful), daemon=True)
+        places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
+        process = self._context.Process(target=worker.main, args=(theirs, places, self._task, careful), daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
-        self._processes.append(_Process(process, ours))
+        self._processes.append(_Process(process, ours, Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)))
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -116,16 +129,51 @@ class Pool:
             process.chunks = [chunk for chunk in process.chunks if chunk.indices]
             yield value
 
+    def _kill_hanging(self) -> None:
+        """Kills workers that hang in a member; `_receive` sees to the rest."""
+        now = time.monotonic()
+        # At most: if this process was stopped meanwhile, so were the workers.
+        elapsed = min(now - self._looked, 2 * _INTERVAL)
+        if elapsed < _INTERVAL:
+            return
+        self._looked = now
+        for process in self._processes:
+            process.watchdog.look(elapsed)
+            if process.watchdog.inference_hangs():
+                raise MachineError(
+                    f"the engine has not answered for {_INFERENCE_SECONDS:.0f} s; see that the device works, and run "
+                    f"again (details may be in {self._task.log})"
+                )
+            if process.hung is None and (hanging := process.watchdog.hanging_member()) is not None:
+                process.hung = hanging
+                process.process.kill()
+
     def _bury(self, process: _Process) -> Iterator[Outcome]:
         """Replaces a worker that died, and closes in on the member that killed it by halving what it had in hand."""
         process.process.join()
         process.connection.close()
         self._processes.remove(process)
+        unfinished = [index for chunk in process.chunks for index in chunk.indices]
+        if process.hung is None:
+            yield from self._suspect(process, unfinished)
+        else:
+            if process.hung in unfinished:
+                unfinished.remove(process.hung)
+                yield Outcome(
+                    process.hung,
+                    "failed",
+                    f"was not decoded and written within {self._task.seconds:g} s (limits.seconds)",
+                )
+            if unfinished:
+                self._pending.appendleft(_Chunk(unfinished))
+        if self._pending:
+            self._start(careful=True)  # suspects wait until somebody is ready
+
+    def _suspect(self, process: _Process, unfinished: list[int]) -> Iterator[Outcome]:
         how = _cause_of_death(process.process.exitcode)
-        if not process.chunks:
+        if not unfinished:
             when = "with nothing to do" if process.ready else "while it loaded the engine"
             raise MachineError(f"a worker process {how} {when}; see {self._task.log}")
-        unfinished = [index for chunk in process.chunks for index in chunk.indices]
         if not process.ready:
             self._careful = True
             self._pending.appendleft(_Chunk(unfinished, suspect=True))
@@ -134,8 +182,6 @@ class Pool:
         else:
             half = len(unfinished) // 2
             self._pending.extendleft(_Chunk(part, suspect=True) for part in (unfinished[half:], unfinished[:half]))
-        if self._pending:
-            self._start(careful=True)  # suspects wait until somebody is ready
 
     def _dismiss(self) -> None:
         for process in self._processes:
@@ -153,6 +199,10 @@ class Pool:
 
 
 def _cause_of_death(exitcode: int | None) -> str:
+    if exitcode == worker.OUT_OF_MEMORY:
+        return "ran out of memory"
+    if exitcode == -signal.SIGKILL:
+        return "was killed by SIGKILL, as systems do when memory runs out"
     if exitcode is not None and exitcode < 0:
         try:
             return f"was killed by {signal.Signals(-exitcode).name}"

@@ -6,53 +6,83 @@ that decides the results; an interrupted job finds its own there and carries on.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from zipcrop import manifest
-from zipcrop.errors import ZipcropError
+from zipcrop import lock, manifest
+from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.manifest import Outcome
 
 FOLDERS = ("Person", "No_Person")
 
 
+# Names of files and folders in a staging folder; those that are staged under a key are called after its hash.
+_LOCK = "lock"
+_JOURNAL = "journal.jsonl"
+_PUBLISHED = "published"
+# What a file system answers that has no hard links, or no room for one more to a file.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
 class Staging:
-    """The staging folder of one archive."""
+    """The staging folder of one archive, which nobody else uses at the same time. To be used in a `with` statement."""
 
     def __init__(self, output: Path, archive: str, *key: str) -> None:
         """Below the folder `output`, for `archive`, keyed by the texts `key`. What was staged for the same archive
-        under another key is removed."""
+        under another key is removed.
+
+        Raises MachineError where another job is at work on the same archive.
+        """
         self._output = output
         self._archive = archive
         self._parent = output / ".staging" / archive
+        try:
+            self._lock = lock.acquire(self._parent / _LOCK)
+        except lock.LockedError as error:
+            raise MachineError(
+                f"another job ({error}) is at work on {archive} in {output}; wait until it has ended, or end it, "
+                "and run again"
+            ) from None
         self.folder = self._parent / hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
-        self._journal = self.folder / "journal.jsonl"
-        for stale in self._parent.glob("*"):
-            if stale != self.folder:
-                shutil.rmtree(stale)
+        self._journal = self.folder / _JOURNAL
+        for stale in self._parent.iterdir():
+            if stale != self.folder and stale.name != _LOCK:
+                _remove_staged(stale)
         for name in FOLDERS:
             (self.folder / name / archive).mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.close()
 
     def resume(self) -> tuple[dict[int, Outcome], float]:
         """The outcomes of the members that are done, by index, and the seconds that they took."""
         done: dict[int, Outcome] = {}
         seconds = 0.0
         whole = 0
-        if self._journal.exists():
-            for line in self._journal.read_bytes().splitlines(keepends=True):
+        (self.folder / _PUBLISHED).unlink(missing_ok=True)
+        self._journal.touch()
+        with self._journal.open("rb") as lines:
+            for line in lines:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    break  # what was being written when the job was killed or the power failed
                 if not line.endswith(b"\n"):
-                    break  # the line that was being written when the job was killed
+                    break
                 whole += len(line)
-                entry = json.loads(line)
                 outcome = Outcome.from_json(entry["outcome"])
                 done[outcome.index] = outcome
                 seconds = entry["seconds"]
-            os.truncate(self._journal, whole)
+        os.truncate(self._journal, whole)
         self._file = self._journal.open("a", encoding="utf-8")
         return done, seconds
 
@@ -78,18 +108,44 @@ class Staging:
             )
 
     def publish(self, rows: Iterable[dict[str, Any]], record: dict[str, Any]) -> None:
-        """Writes the manifest's `rows` and the `record` of the job, and moves all results to their places, the manifest
-        last."""
-        staged_record, staged_manifest = self.folder / "record.json", self.folder / "manifest.csv"
-        staged_record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        manifest.write(staged_manifest, rows)
+        """Writes the manifest's `rows` and the `record` of the job, and puts all results in their places, the manifest
+        last.
+
+        They stay staged as well (as hard links, which take no space), until `sweep` removes them: Snakemake deletes the
+        results of a job of which it could not note that it ended, and they are put in their places again.
+        """
         self._file.close()
-        self._journal.unlink()  # from here on it would promise files that have moved away
+        ready = self.folder / "ready"
+        if ready.exists():
+            shutil.rmtree(ready)
+        ready.mkdir()
+        (ready / "record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        manifest.write(ready / "manifest.csv", rows)
         for name in FOLDERS:
-            _move(self.folder / name / self._archive, self._output / name / self._archive)
-        _move(staged_record, manifest.record_path(self._output, self._archive))
-        _move(staged_manifest, manifest.path(self._output, self._archive))
-        remove_with_empty_parents(self._parent, self._output)
+            self._make_ready(self.folder / name / self._archive, ready / name)
+        for name in FOLDERS:
+            _move(ready / name, self._output / name / self._archive)
+        _move(ready / "record.json", manifest.record_path(self._output, self._archive))
+        _move(ready / "manifest.csv", manifest.path(self._output, self._archive))
+        (self.folder / _PUBLISHED).touch()
+
+    def _make_ready(self, staged: Path, ready: Path) -> None:
+        try:
+            _link_tree(staged, ready)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            shutil.rmtree(ready)
+            self._journal.unlink(missing_ok=True)  # from here on it would promise files that have moved away
+            staged.replace(ready)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    for folder, _, files in os.walk(source):
+        place = target / Path(folder).relative_to(source)
+        place.mkdir()
+        for file in files:
+            (place / file).hardlink_to(Path(folder, file))
 
 
 def _move(source: Path, target: Path) -> None:
@@ -97,6 +153,39 @@ def _move(source: Path, target: Path) -> None:
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
+
+
+def _remove_staged(folder: Path) -> None:
+    # First, lest a journal promise files that are gone already.
+    (folder / _JOURNAL).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def sweep(output: Path, live: Container[str] | None = None) -> None:
+    """Removes from the folder `output` what is staged and no longer needed: what has been published, and, given all
+    archives that there are in `live`, what is staged of others. What a running job uses stays.
+
+    To be called once Snakemake has noted of the jobs that they have ended.
+    """
+    for parent in _staged_archives(output / ".staging"):
+        archive = parent.relative_to(output / ".staging").as_posix()
+        try:
+            held = lock.acquire(parent / _LOCK)
+        except lock.LockedError:
+            continue
+        with held:
+            for folder in parent.iterdir():
+                if folder.is_dir() and ((folder / _PUBLISHED).exists() or (live is not None and archive not in live)):
+                    _remove_staged(folder)
+            if [path.name for path in parent.iterdir()] == [_LOCK]:
+                remove_with_empty_parents(parent, output)
+
+
+def _staged_archives(root: Path) -> Iterator[Path]:
+    for folder, subfolders, files in os.walk(root):
+        if _LOCK in files:
+            subfolders.clear()
+            yield Path(folder)
 
 
 def remove_with_empty_parents(path: Path, root: Path) -> None:

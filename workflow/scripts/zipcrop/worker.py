@@ -15,13 +15,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop import imports
+from zipcrop import imports, orphan
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
 from zipcrop.catalog import fingerprint
@@ -29,6 +29,7 @@ from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.image import ImageError
 from zipcrop.manifest import Outcome, Person
 from zipcrop.names import OutputName
+from zipcrop.watchdog import Board
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,10 @@ _BYTES_PER_THREAD = 128 * 1024**2
 """A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""
 _LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
 """A GPU takes whole batches."""
+
+OUT_OF_MEMORY = 75
+"""Exit status of a worker that has no memory left: the pool then tries what it had in hand by halves, as if it had
+crashed, until each is alone."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Task:
     thresholds: Thresholds
     crop: CropSettings
     limits: Limits
+    seconds: float
+    """The longest that a member may be decoded, or encoded."""
 
 
 @dataclass
@@ -97,10 +104,17 @@ class _Photo:
         return self.letterbox.shape
 
 
+def most_busy_threads(threads: int) -> int:
+    """How many threads of a worker with `threads` cores may be decoding, encoding or inferring at once, at most."""
+    return 4 * threads + 4
+
+
 # Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From
 # the pool: a list of member indices, or None for the end.
-def main(connection: Connection, task: Task, careful: bool) -> None:
-    """Entry point of the process. If `careful`, it tries its engine before it has any member."""
+def main(connection: Connection, places: Sequence[int], task: Task, careful: bool) -> None:
+    """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`). If `careful`,
+    it tries its engine before it has any member."""
+    orphan.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool, too, which ends its workers
     _send_output_to(task.log)
     # Read when OpenCV is first imported: its own guard against bombs, where Pillow does not know the format.
@@ -108,7 +122,7 @@ def main(connection: Connection, task: Task, careful: bool) -> None:
     imports.skip_openvino_converters()
     imports.restrict_openblas()
     try:
-        _Worker(connection, task, careful).run()
+        _Worker(connection, Board(places), task, careful).run()
     except ZipcropError as error:
         connection.send(("fault", str(error)))
     except Exception as error:
@@ -137,11 +151,12 @@ def _send_output_to(log: Path) -> None:
 
 
 class _Worker:
-    def __init__(self, connection: Connection, task: Task, careful: bool) -> None:
+    def __init__(self, connection: Connection, board: Board, task: Task, careful: bool) -> None:
         from zipcrop.buckets import Buckets
 
         self._connection = connection
         self._sending = threading.Lock()
+        self._board = board
         self._task = task
         self._careful = careful
         try:
@@ -154,7 +169,8 @@ class _Worker:
             raise MachineError(f"{task.zip} changed while it was being read; run again")
         in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
         self._budget = ByteBudget(in_flight)
-        # Of their own, since who writes a photo already holds some of the budget.
+        # Of their own, since who decodes a file holds its bytes, and who writes a photo its pixels.
+        self._budget_for_files = ByteBudget(_BYTES_PER_THREAD)
         self._budget_for_crops = ByteBudget(in_flight)
         self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._decoded: Buckets[_Photo] = Buckets()
@@ -187,9 +203,12 @@ class _Worker:
             try:
                 work()
             except OSError as error:
-                self._fault(str(MachineError.from_os_error(error, f"working on {self._task.archive}")))
+                self._fault(str(MachineError.from_os_error(error, f"working on {self._task.zip}")))
             except ZipcropError as error:
                 self._fault(str(error))
+            except MemoryError:
+                with self._sending:  # not in the middle of a message
+                    os._exit(OUT_OF_MEMORY)
             except BaseException as error:  # an engine that cannot start may raise anything
                 self._fault(_unexpected(error, self._task))
 
@@ -212,15 +231,34 @@ class _Worker:
     def _read_and_decode(self) -> None:
         while (index := self._todo.get()) is not None:
             try:
-                data = self._archive.read(index)
-                size = self._allowed_size(data)
-                self._decoded.put(self._decode(index, data, size))
+                self._decoded.put(self._read_and_decode_one(index))
             except NotAnImage as error:
                 self._send(("outcome", Outcome(index, "skipped", str(error))))
             except (MemberError, ImageError) as error:
                 self._send(("outcome", Outcome(index, "failed", str(error))))
-            except MemoryError:
-                self._send(("outcome", Outcome(index, "failed", "needs more memory than there is")))
+            except OSError as error:
+                raise MachineError.from_os_error(error, f"reading {self._task.zip}") from None
+
+    def _read_and_decode_one(self, index: int) -> _Photo:
+        memory = self._archive.memory(index)
+        self._budget_for_files.acquire(memory)
+        try:
+            data = self._archive.read(index)
+            with self._board.member(index):
+                header = self._allowed_size(data)
+                reduction = self._reduction(data, header)
+            # What the photo will hold until it is written: the file, the pixels and the letterbox.
+            pixels = header[0] * header[1] // reduction**2 if header else int(self._task.limits.megapixels * 1e6)
+            cost = len(data) + 3 * (pixels + self._task.image_size**2)
+            self._budget.acquire(cost)
+        finally:
+            self._budget_for_files.release(memory)
+        try:
+            with self._board.member(index):
+                return self._decode(index, data, header, reduction, cost)
+        except BaseException:
+            self._budget.release(cost)
+            raise
 
     def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
         from zipcrop import image
@@ -231,25 +269,16 @@ class _Worker:
             raise ImageError(f"{size[0]}x{size[1]} pixels are more than limits.megapixels ({limit:g})")
         return size
 
-    def _decode(self, index: int, data: bytes, size: tuple[int, int] | None) -> _Photo:
+    def _decode(self, index: int, data: bytes, size: tuple[int, int] | None, reduction: int, cost: int) -> _Photo:
         from zipcrop import image
 
-        reduction = self._reduction(data, size)
-        # What the photo will hold until it is written: the file, the pixels and the letterbox.
-        pixels = size[0] * size[1] // reduction**2 if size else int(self._task.limits.megapixels * 1e6)
-        cost = len(data) + 3 * (pixels + self._task.image_size**2)
-        self._budget.acquire(cost)
-        try:
-            decoded = image.decode(data, reduction)
-            height, width = decoded.shape[:2]
-            if size is not None and reduction > 1:
-                # Upright, it may lie on its side.
-                width, height = size if (width >= height) == (size[0] >= size[1]) else (size[1], size[0])
-            letterbox = self._fit(height, width)
-            return _Photo(index, data, decoded if reduction == 1 else None, letterbox, letterbox.apply(decoded), cost)
-        except BaseException:
-            self._budget.release(cost)
-            raise
+        decoded = image.decode(data, reduction)
+        height, width = decoded.shape[:2]
+        if size is not None and reduction > 1:
+            # Upright, it may lie on its side.
+            width, height = size if (width >= height) == (size[0] >= size[1]) else (size[1], size[0])
+        letterbox = self._fit(height, width)
+        return _Photo(index, data, decoded if reduction == 1 else None, letterbox, letterbox.apply(decoded), cost)
 
     def _fit(self, height: int, width: int) -> Letterbox:
         from zipcrop.letterbox import Letterbox
@@ -296,7 +325,9 @@ class _Worker:
         if not photos:
             return False
         batch = np.stack([photo.pixels for photo in photos]) if len(photos) > 1 else photos[0].pixels[np.newaxis]
-        for photo, persons in zip(photos, engine.detect(batch), strict=True):
+        with self._board.inference():
+            found = engine.detect(batch)
+        for photo, persons in zip(photos, found, strict=True):
             self._detected.put((photo, persons))
         return True
 
@@ -352,7 +383,7 @@ class _Worker:
         ]
         if not wanted:
             return []
-        with self._full_size(photo) as pixels:
+        with self._full_size(photo) as pixels, self._board.member(photo.index):
             return [
                 (person, image.encode(pixels[place], self._task.crop.format, self._task.crop.quality))
                 for person, place in wanted
@@ -369,7 +400,9 @@ class _Worker:
         size = 3 * photo.letterbox.height * photo.letterbox.width
         self._budget_for_crops.acquire(size)
         try:
-            yield image.decode(photo.data)
+            with self._board.member(photo.index):
+                pixels = image.decode(photo.data)
+            yield pixels
         finally:
             self._budget_for_crops.release(size)
 

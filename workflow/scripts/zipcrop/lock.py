@@ -1,0 +1,56 @@
+"""Locks on files. The kernel frees one when its holder ends, however it ends, so none is ever left over."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+# Some network file systems have no locks. There, it is the user who has to see that nothing runs twice.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class LockedError(Exception):
+    """Somebody else holds the lock; the message says who, such as `process 4711 on myhost`."""
+
+
+def acquire(path: Path) -> IO[str]:
+    """The file at `path`, made where there is none, and locked until it is closed or this process ends.
+
+    Raises LockedError if another process, or another file object of this one, holds it.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except FileNotFoundError:  # whoever held it has just removed the folder
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise LockedError(holder or "another process") from None
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return file
+            file.close()
+            raise
+        if _is_still_at(path, file):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            return file
+        file.close()
+
+
+def _is_still_at(path: Path, file: IO[str]) -> bool:
+    """Whether nobody has removed the file between its opening and its locking."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,33 @@
+"""Processes that do not outlive the one that started them. Results that nobody waits for would get in the way of the
+next run."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+_INTERVAL = 1.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def end_with_parent() -> None:
+    """Watches, in a thread, whether the parent is still there, and ends this process as soon as it is not."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_INTERVAL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Has the kernel kill this process as soon as the thread that started it is gone, even if a decoder hangs and holds
+    Python's lock. Linux only: elsewhere nothing happens, and a process has to notice in another way."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
