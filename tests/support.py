@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -82,15 +84,17 @@ class Workflow:
             (folder / name).symlink_to(ROOT / name)
         return cls(folder)
 
-    def run(
+    @contextlib.contextmanager
+    def start(
         self, *arguments: str, config: Sequence[str] = (), env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs snakemake with `arguments`, and `config` over the tests' configuration."""
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Starts snakemake with `arguments`, and `config` over the tests' configuration, as the leader of a process
+        group of its own; kills them all at the end of the `with` block."""
         command = [str(Path(sys.executable).parent / "snakemake"), *arguments, "--config"]
         command += [f"model={WEIGHTS}", f"image_size={IMAGE_SIZE}", *config]
         # As on a machine where nobody has activated the environment.
         environment = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin", **(env or {})}
-        return subprocess.run(
+        with subprocess.Popen(
             command,
             cwd=self.folder,
             env=environment,
@@ -98,9 +102,21 @@ class Workflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
-            check=False,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def run(
+        self, *arguments: str, config: Sequence[str] = (), env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs snakemake as `start` does, to its end."""
+        with self.start(*arguments, config=config, env=env) as process:
+            output, _ = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def jobs(self, *arguments: str, config: Sequence[str] = ()) -> dict[str, int]:
         """Runs snakemake, and counts the jobs that it started, by rule; fails unless it succeeds."""

@@ -31,7 +31,7 @@ class FakeTask:
     seconds: float = 2.0
     out_of_memory: frozenset[int] = frozenset()
     stuck_engine: bool = False
-    batch: int = 4
+    chunk: int = 8
     threads: int = 1
     log: Path = Path("some.log")
 

@@ -149,7 +149,7 @@ def test_a_bad_archive_stops_nothing_and_is_named(workflow: Workflow) -> None:
     (workflow.folder / "raw_zips/broken.zip").write_bytes(b"<html>404 not found</html>")
     result = workflow.run()
     assert result.returncode == 0, result.stdout
-    assert "archive raw_zips/broken.zip is not a ZIP archive, or is cut off at its end" in result.stdout
+    assert "archive raw_zips/broken.zip is not a ZIP archive" in result.stdout
     assert workflow.summary()["broken"]["failed"] == "1"
     assert workflow.jobs() == {}
 

@@ -67,7 +67,7 @@ class Pool:
 
         What it gives raises MachineError where a worker meets a fault of the machine or cannot start.
         """
-        size = max(1, min(max(16, 2 * self._task.batch), -(-len(indices) // (4 * self._count))))
+        size = max(1, min(self._task.chunk, -(-len(indices) // (4 * self._count))))
         self._pending.extend(_Chunk(list(indices[at : at + size])) for at in range(0, len(indices), size))
         for _ in range(min(self._count, len(self._pending))):
             self._start(careful=False)

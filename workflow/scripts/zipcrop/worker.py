@@ -86,6 +86,12 @@ class Task:
     seconds: float
     """The longest that a member may be decoded, or encoded."""
 
+    @property
+    def chunk(self) -> int:
+        """How many members go to a worker together: enough to fill two batches of a GPU, and to keep the threads of a
+        CPU busy. What a worker has in hand is done again after a kill, so no more than that."""
+        return 2 * self.batch if self.device == "cuda" else max(8, 2 * self.threads)
+
 
 @dataclass
 class _Photo:

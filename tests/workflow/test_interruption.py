@@ -1,0 +1,222 @@
+"""Runs that are killed, interrupted, or started twice, and what the next plain run makes of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support import Workflow, encoded, make_zip, read_csv
+
+ARCHIVES = {"images(1)": 90, "sub/it's": 60, "few": 5}
+# What one job holds at most: two chunks for its only worker.
+IN_FLIGHT = 16
+
+# Counts decoded photos, in every process of a run: a module that Python imports by itself where it is on the path.
+COUNTER = """
+import importlib.abc, importlib.machinery, os, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "zipcrop.image":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            decode = module.decode
+
+            def counted(*arguments):
+                with open(os.environ["DECODED"], "ab") as file:
+                    file.write(b".")
+                return decode(*arguments)
+
+            module.decode = counted
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A workflow that has run to its end."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    workflow = Workflow.create(folder)
+    shutil.copytree(prepared / "models", folder / "models")
+    photos = [encoded("bus", scale=0.4), encoded("zidane", scale=0.4), encoded("empty", ".png")]
+    for archive, count in ARCHIVES.items():
+        members = [(f"{index}.jpg", photos[index % 3] + bytes([index])) for index in range(count)]
+        make_zip(folder / "raw_zips" / f"{archive}.zip", [*members, ("broken.jpg", photos[0][:3000]), ("a.txt", b"a")])
+    result = workflow.run("--cores", "2")
+    assert result.returncode == 0, result.stdout
+    assert not (folder / "output" / ".staging").exists()
+    return workflow
+
+
+@pytest.fixture
+def fresh(uninterrupted: Workflow, tmp_path: Path) -> Workflow:
+    """The same before it has run, but for the prepared model."""
+    (tmp_path / "run").mkdir()
+    workflow = Workflow.create(tmp_path / "run")
+    for folder in ("models", "raw_zips"):
+        shutil.copytree(uninterrupted.folder / folder, workflow.folder / folder)
+    return workflow
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Iterator[tuple[dict[str, str], Callable[[], int]]]:
+    """An environment in which photos are counted as they are decoded, and what gives their number."""
+    (tmp_path / "counter").mkdir()
+    (tmp_path / "counter" / "sitecustomize.py").write_text(COUNTER)
+    decoded = tmp_path / "decoded"
+    decoded.touch()
+    yield {"PYTHONPATH": str(tmp_path / "counter"), "DECODED": str(decoded)}, lambda: decoded.stat().st_size
+
+
+def contents(workflow: Workflow) -> dict[str, object]:
+    """All results, but for what tells how long they took."""
+    output = workflow.folder / "output"
+    files: dict[str, object] = {}
+    for path in output.rglob("*"):
+        name = path.relative_to(output).as_posix()
+        if (
+            path.is_file()
+            and path.suffix != ".json"
+            and path.name not in (".snakemake_timestamp", "summary.csv", ".lock")
+        ):
+            files[name] = path.read_bytes()
+    files["summary.csv"] = [
+        {column: value for column, value in row.items() if column not in ("seconds", "images_per_second")}
+        for row in read_csv(output / "summary.csv")
+    ]
+    return files
+
+
+def journalled(workflow: Workflow) -> int:
+    """How many members are noted as done but not yet published."""
+    journals = (workflow.folder / "output").rglob("journal.jsonl")
+    return sum(len(path.read_bytes().splitlines()) for path in journals)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
+
+
+def crop_job(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:
+    """The crop job below snakemake, and its worker."""
+    (job,) = (child for child in descendants(process) if any("crop_archive.py" in word for word in child.cmdline()))
+    (worker,) = (child for child in job.children() if any("spawn_main" in word for word in child.cmdline()))
+    return job, worker
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def finish(workflow: Workflow, env: dict[str, str] | None = None) -> str:
+    result = workflow.run("--cores", "2", env=env)
+    assert result.returncode == 0, result.stdout
+    assert not (workflow.folder / "output" / ".staging").exists()
+    return result.stdout
+
+
+def test_killed_with_everything_below_it(
+    fresh: Workflow, uninterrupted: Workflow, counting: tuple[dict[str, str], Callable[[], int]]
+) -> None:
+    env, decoded = counting
+    with fresh.start("--cores", "2", env=env) as process:
+        wait_for(lambda: journalled(fresh) > 30, process)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert "carrying on after" in finish(fresh, env)
+    assert contents(fresh) == contents(uninterrupted)
+    images = sum(ARCHIVES.values()) + len(ARCHIVES)
+    assert images <= decoded() <= images + IN_FLIGHT
+
+
+def test_snakemake_alone_killed(fresh: Workflow, uninterrupted: Workflow) -> None:
+    with fresh.start("--cores", "2") as process:
+        wait_for(lambda: journalled(fresh) > 10, process)
+        left = descendants(process)
+        process.kill()
+        process.wait()
+        assert "carrying on after" in finish(fresh)
+        assert left and not psutil.wait_procs(left, timeout=10)[1]
+    assert contents(fresh) == contents(uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_job_killed(fresh: Workflow, uninterrupted: Workflow) -> None:
+    with fresh.start("--cores", "2") as process:
+        wait_for(lambda: journalled(fresh) > 10, process)
+        job, worker = crop_job(process)
+        job.kill()
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    worker.wait(timeout=10)
+    assert "carrying on after" in finish(fresh)
+    assert contents(fresh) == contents(uninterrupted)
+
+
+def test_a_second_run_is_told_so_and_a_killed_worker_costs_nothing(fresh: Workflow, uninterrupted: Workflow) -> None:
+    with fresh.start("--cores", "2") as process:
+        wait_for(lambda: journalled(fresh) > 10, process)
+        _, worker = crop_job(process)
+        worker.kill()
+        second = fresh.run("--cores", "2")
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert second.returncode == 1
+    said = f"zipcrop: error: another run (process {process.pid} on "
+    assert [line for line in second.stdout.splitlines() if "rror" in line][-1].startswith(said), second.stdout
+    assert "Traceback" not in second.stdout
+    assert contents(fresh) == contents(uninterrupted)
+
+
+def test_ctrl_c_leaves_no_process(fresh: Workflow, uninterrupted: Workflow) -> None:
+    with fresh.start("--cores", "2") as process:
+        wait_for(lambda: journalled(fresh) > 10, process)
+        left = descendants(process)
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+        assert left and not psutil.wait_procs(left, timeout=10)[1]
+    assert process.returncode == 1 and "Traceback" not in output, output
+    assert "carrying on after" in finish(fresh)
+    assert contents(fresh) == contents(uninterrupted)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(
+    fresh: Workflow, uninterrupted: Workflow, counting: tuple[dict[str, str], Callable[[], int]]
+) -> None:
+    env, decoded = counting
+    draw = random.Random(20)
+    kills = 0
+    while kills < 20:
+        with fresh.start("--cores", "2", env=env) as process:
+            # From before the job starts to the end of an archive; none waits for progress.
+            time.sleep(draw.uniform(1, 9))
+            if process.poll() is not None:
+                # Done before it was killed: from the beginning, with what is left of the kills.
+                output = process.communicate()[0]
+                assert process.returncode == 0, output
+                assert contents(fresh) == contents(uninterrupted)
+                shutil.rmtree(fresh.folder / "output")
+                continue
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+    finish(fresh, env)
+    assert contents(fresh) == contents(uninterrupted)
