@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,19 +12,20 @@ from support import encoded, make_zip
 
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage, open_file
 
+JPEG = b"\xff\xd8\xff"
 LIMITS = Limits(member_mb=1, megapixels=10, members=100)
 
 
 def test_members_in_the_order_of_the_directory(tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "a.zip", [("b.jpg", b"bb"), ("dir/", b""), ("a.jpg", b"a"), ("b.jpg", b"again")])
+    path = make_zip(tmp_path / "a.zip", [("b.jpg", JPEG), ("dir/", b""), ("a.jpg", JPEG + b"a"), ("b.jpg", JPEG * 2)])
     with Archive(str(path), LIMITS) as archive:
         assert [(m.index, m.name, m.size) for m in archive.members()] == [
-            (0, "b.jpg", 2),
+            (0, "b.jpg", 3),
             (1, "dir/", 0),
-            (2, "a.jpg", 1),
-            (3, "b.jpg", 5),
+            (2, "a.jpg", 4),
+            (3, "b.jpg", 6),
         ]
-        assert [archive.read(index) for index in (0, 2, 3)] == [b"bb", b"a", b"again"]
+        assert [archive.read(index) for index in (0, 2, 3)] == [JPEG, JPEG + b"a", JPEG * 2]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_a_member_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_encryption_and_unknown_compression_say_so(tmp_path: Path) -> None:
-    for flag, method, reason in ((1, 0, "is encrypted"), (0, 99, "AES encryption"), (0, 9, "deflate64")):
+    for flag, method, reason in ((1, 0, "is encrypted"), (0, 99, "is encrypted"), (0, 9, "deflate64")):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
             file.writestr("a.jpg", b"content")
             info = file.filelist[0]
@@ -95,7 +99,7 @@ def test_encryption_and_unknown_compression_say_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "empty file"), (b"<html>", "not a ZIP archive"), (b"PK\3\4" + bytes(500), "not a ZIP archive")],
+    [(b"", "empty file"), (b"<html>", "not a ZIP archive"), (b"PK\3\4" + bytes(500), "cut off at its end")],
 )
 def test_an_archive_that_is_none_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.zip").write_bytes(content)
@@ -115,6 +119,12 @@ def test_a_pipe_is_no_archive_and_does_not_block(tmp_path: Path) -> None:
         open_file(str(tmp_path / "a.zip"))
 
 
+def test_a_link_to_nothing_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").symlink_to(tmp_path / "gone.zip")
+    with pytest.raises(ArchiveError, match="a symbolic link to a file that is not there"):
+        open_file(str(tmp_path / "a.zip"))
+
+
 def test_a_missing_file_is_the_machines_fault(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Archive(str(tmp_path / "gone.zip"), LIMITS)
@@ -125,6 +135,51 @@ def test_an_archive_that_lost_its_beginning_has_damaged_members(tmp_path: Path) 
     path.write_bytes(path.read_bytes()[1500:])
     with Archive(str(path), LIMITS) as archive, pytest.raises(MemberError, match="damaged"):
         archive.read(0)
+
+
+def test_a_member_takes_its_compressed_and_its_own_size_unless_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.jpg", bytes(1000))
+        file.writestr("b.jpg", bytes(1_000_001))
+        compressed = file.infolist()[0].compress_size
+    with Archive(str(path), LIMITS) as archive:
+        assert [archive.memory(index) for index in (0, 1)] == [1000 + compressed, 0]
+
+
+def test_several_threads_read_at_once(tmp_path: Path) -> None:
+    contents = [JPEG + bytes([index]) * 10_000 for index in range(100)]
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for index, content in enumerate(contents):
+            file.writestr(f"{index}.jpg", content)
+    with Archive(str(path), LIMITS) as archive, ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(archive.read, range(100))) == contents
+
+
+def test_whatever_is_damaged_it_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for index, method in enumerate((0, 8, 12, 14, 8)):
+            file.writestr(f"{index}.jpg", bytes(range(40)) * 5, method)
+    whole = path.read_bytes()
+    draw = random.Random(1)
+    for _ in range(800):
+        data = bytearray(whole)
+        for _ in range(draw.choice((1, 3, 30))):
+            data[draw.randrange(len(data))] = draw.choice((0, 1, 0x7F, 0xFF, draw.randrange(256)))
+        if draw.random() < 0.2:
+            start = draw.randrange(len(data))
+            del data[start : start + draw.choice((1, 50, len(data)))]
+        path.write_bytes(data)
+        try:
+            with Archive(str(path), LIMITS) as archive:
+                for member in archive.members():
+                    assert archive.memory(member.index) < 5_000_000
+                    with contextlib.suppress(MemberError, NotAnImage):
+                        archive.read(member.index)
+        except ArchiveError as error:
+            assert "\n" not in str(error)
 
 
 def test_a_member_without_a_name(tmp_path: Path) -> None:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import errno
-import lzma
 import os
 import stat
 import struct
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from zipcrop import image
+from zipcrop import compression, image
+from zipcrop.directory import ArchiveError as ArchiveError
+from zipcrop.directory import Directory, Entry, NoDirectory, read_at
 
-_COMPRESSION = {
-    9: "deflate64",
-    12: "bzip2",
-    14: "LZMA",
-    93: "zstd",
-    95: "xz",
-    98: "PPMd",
-    99: "AES encryption",
-}
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7
 _FLAG_ENCRYPTED = 0x1
+_FLAG_PATCH = 0x20
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
-
-
-class ArchiveError(Exception):
-    """An archive that cannot be used; the message is the reason, in words."""
+_MOST_OVERHEAD = 1 << 16
+"""Bytes, and no compression doubles what it cannot compress."""
+_PACK_AGAIN = "unpack it and pack it again as an ordinary ZIP archive"
+# What else is called .zip, by its first bytes.
+_OTHER_KINDS = {
+    b"Rar!\x1a\x07": f"a RAR archive; {_PACK_AGAIN}",
+    b"7z\xbc\xaf\x27\x1c": f"a 7z archive; {_PACK_AGAIN}",
+    b"\x1f\x8b": f"gzip; {_PACK_AGAIN}",
+    b"BZh": f"bzip2; {_PACK_AGAIN}",
+    b"\xfd7zXZ\x00": f"xz; {_PACK_AGAIN}",
+    b"\x28\xb5\x2f\xfd": f"zstd; {_PACK_AGAIN}",
+    b"%PDF-": "a PDF document",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG\r\n\x1a\n": "a PNG image",
+}
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
 class MemberError(Exception):
@@ -66,7 +71,14 @@ class Member:
 def open_file(path: str) -> BinaryIO:
     """The regular file at `path`, opened for reading. Raises ArchiveError if it is none (a pipe would wait for ever),
     OSError where the machine does not let us."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # before it is opened, since a device may do something then
+            raise ArchiveError("is not a regular file")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP) and Path(path).is_symlink():
+            raise ArchiveError("is a symbolic link to a file that is not there") from None
+        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArchiveError("is not a regular file")
@@ -80,25 +92,15 @@ class Archive:
         """Opens the archive at `path`. Raises ArchiveError if its content is at fault, OSError if the machine is."""
         self._limits = limits
         self._file = open_file(path)
+        self._descriptor = self._file.fileno()
         try:
-            self._zip = zipfile.ZipFile(self._file)
-        except (
-            zipfile.BadZipFile,
-            struct.error,
-            ValueError,
-            NotImplementedError,
-            EOFError,
-            UnicodeDecodeError,
-        ) as error:
-            self._file.close()
-            raise ArchiveError(_archive_reason(path, error)) from None
+            self._directory = Directory(self._descriptor, limits.members)
+        except NoDirectory:
+            with self._file:
+                raise ArchiveError(_what_it_is(self._descriptor)) from None
         except BaseException:
             self._file.close()
             raise
-        self._infos = self._zip.infolist()
-        if len(self._infos) > limits.members:
-            self.close()
-            raise ArchiveError(f"has {len(self._infos)} members, more than limits.members ({limits.members})")
 
     def __enter__(self) -> Archive:
         return self
@@ -108,15 +110,22 @@ class Archive:
 
     def close(self) -> None:
         """Closes the file."""
-        self._zip.close()
         self._file.close()
 
     def members(self) -> list[Member]:
         """Every entry of the central directory, in its order."""
         return [
-            Member(index, info.filename, info.CRC, info.file_size, _skip_reason(info))
-            for index, info in enumerate(self._infos)
+            Member(index, entry.name, entry.crc32, entry.size, _skip_reason(entry))
+            for index, entry in enumerate(self._directory)
         ]
+
+    def memory(self, index: int) -> int:
+        """The bytes that the member at `index` takes while it is read, compressed and not; 0 if `read` refuses it."""
+        try:
+            entry = self._directory[index]
+        except ArchiveError:
+            return 0
+        return 0 if self._refusal(entry) else entry.compressed_size + entry.size
 
     def read(self, index: int) -> bytes:
         """The bytes of the member at `index`, checked against the declared size and CRC.
@@ -124,58 +133,91 @@ class Archive:
         Raises MemberError if the content is at fault, NotAnImage if it has no suffix and does not begin like an image,
         OSError if the machine is at fault.
         """
-        info = self._infos[index]
-        limit = int(self._limits.member_mb * 1e6)
-        if info.file_size > limit:
-            raise MemberError(f"{info.file_size} bytes are more than limits.member_mb ({self._limits.member_mb:g})")
-        if info.flag_bits & _FLAG_ENCRYPTED:
-            raise MemberError("is encrypted")
         try:
-            with self._zip.open(info) as stream:
-                data = stream.read(limit + 1)
-        except OSError as error:
-            # bzip2 says of damage that it is an OSError without number; a piece missing in the middle of the archive
-            # makes offsets negative, which is an invalid argument.
-            if error.errno not in (None, errno.EINVAL):
-                raise
+            entry = self._directory[index]
+        except ArchiveError as error:
+            raise MemberError(str(error)) from None
+        if refusal := self._refusal(entry):
+            raise MemberError(refusal)
+        try:
+            # One byte more than there should be, to tell when there are more.
+            data = compression.decompress(self._compressed(index, entry), entry.method, entry.size + 1)
+        except compression.DamagedData as error:
             raise MemberError(f"is damaged: {error}") from None
-        except NotImplementedError:
-            method = _COMPRESSION.get(info.compress_type, f"method {info.compress_type}")
-            raise MemberError(f"is compressed in a way that cannot be read ({method})") from None
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            lzma.LZMAError,
-            EOFError,
-            RuntimeError,
-            ValueError,
-            struct.error,
-        ) as error:
-            raise MemberError(f"is damaged: {error}") from None
-        if len(data) != info.file_size:
-            raise MemberError(f"is damaged: declares {info.file_size} bytes, has {len(data)}")
+        if len(data) != entry.size:
+            has = "more" if len(data) > entry.size else len(data)
+            raise MemberError(f"is damaged: declares {entry.size} bytes, has {has}")
+        if zlib.crc32(data) != entry.crc32:
+            raise MemberError("is damaged: Bad CRC-32")
         if data.startswith(_APPLE_DOUBLE):
             raise NotAnImage("macOS metadata")
-        if not image.has_suffix(info.filename) and not image.begins_like_image(data):
+        if not image.has_suffix(entry.name) and not image.begins_like_image(data):
             raise NotAnImage("not an image")
+        if reason := image.unsupported(entry.name, data):
+            raise MemberError(reason)
         return data
 
+    def _refusal(self, entry: Entry) -> str:
+        """Why the entry's member is not read; empty if it is."""
+        if entry.size > self._limits.member_mb * 1e6:
+            return f"{entry.size} bytes are more than limits.member_mb ({self._limits.member_mb:g})"
+        if entry.flags & _FLAG_ENCRYPTED or entry.method == compression.AES:
+            return "is encrypted; pack it again without a password"
+        method = "a patch" if entry.flags & _FLAG_PATCH else compression.unreadable(entry.method)
+        if method:
+            return f"is compressed in a way that cannot be read ({method}); pack it again as an ordinary ZIP archive"
+        if entry.compressed_size > 2 * entry.size + _MOST_OVERHEAD:  # it would all be held in memory
+            return f"is damaged: declares {entry.size} bytes, and {entry.compressed_size} compressed"
+        return ""
 
-def _skip_reason(info: zipfile.ZipInfo) -> str:
-    if info.filename.endswith("/"):  # is_dir() fails on an empty name
+    def _compressed(self, index: int, entry: Entry) -> bytes:
+        """The bytes between the member's local header and the next member's. Raises MemberError if there is no such
+        header, or if the bytes are another member's, too."""
+        offset = self._directory.offset(index)
+        header = read_at(self._descriptor, _LOCAL_HEADER.size + len(entry.raw_name), max(0, offset))
+        if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+            raise MemberError("is damaged: there is no member where it should begin")
+        *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
+        if name_length != len(entry.raw_name) or header[_LOCAL_HEADER.size :] != entry.raw_name:
+            raise MemberError("is damaged: there is another member where it should begin")
+        begin = offset + _LOCAL_HEADER.size + name_length + extra_length
+        end = begin + entry.compressed_size
+        room, next_is_member = self._directory.room(index)
+        if self._directory.is_repeated(index) or (end > room and next_is_member):
+            raise MemberError("overlaps another member, as in a ZIP bomb")
+        if end > room:
+            raise MemberError("is damaged: does not end before the central directory")
+        return read_at(self._descriptor, entry.compressed_size, begin)
+
+
+def _skip_reason(entry: Entry) -> str:
+    if entry.name.endswith("/"):
         return "folder"
-    if stat.S_ISLNK(info.external_attr >> 16):
+    if stat.S_ISLNK(entry.mode):
         return "symbolic link"
-    if info.filename.startswith("__MACOSX/") or "/__MACOSX/" in info.filename:
+    if entry.name.startswith("__MACOSX/") or "/__MACOSX/" in entry.name:
         return "macOS metadata"
-    if image.has_suffix(info.filename) and not image.has_image_suffix(info.filename):
+    if not image.has_image_suffix(entry.name) and image.has_suffix(entry.name):
         return "not an image"
     return ""
 
 
-def _archive_reason(path: str, error: Exception) -> str:
-    if Path(path).stat().st_size == 0:
+def _what_it_is(descriptor: int) -> str:
+    """Why a file without an end record is no archive."""
+    head = read_at(descriptor, 1024, 0)
+    if not head:
         return "is an empty file"
-    if isinstance(error, zipfile.BadZipFile) and "not a zip file" in str(error):
-        return "is not a ZIP archive, or is cut off at its end"
-    return f"is a damaged ZIP archive: {error}"
+    if head.startswith((b"PK\7\x08", b"PK00PK")):
+        return "is one part of a split archive; join the parts into one ZIP archive"
+    if head.startswith(b"PK\3\4"):
+        return "is cut off at its end; download it again"
+    for magic, kind in _OTHER_KINDS.items():
+        if head.startswith(magic):
+            return f"is not a ZIP archive, but {kind}"
+    if head[257:262] == b"ustar":
+        return f"is not a ZIP archive, but a tar archive; {_PACK_AGAIN}"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_HTML):
+        return "is not a ZIP archive, but a web page, such as a failed download leaves; download it again"
+    if not head.strip(b"\0"):
+        return "is not a ZIP archive, but begins with zeros, as an interrupted download does; download it again"
+    return "is not a ZIP archive, or is cut off at its end"

@@ -6,27 +6,24 @@ import functools
 import hashlib
 import os
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from zipcrop.archive import ArchiveError, open_file
-from zipcrop.errors import CatalogError
+from zipcrop.directory import LONGEST_TAIL, locate, read_at
+from zipcrop.errors import CatalogError, MachineError
 
-_END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
-_ZIP64_LOCATOR = struct.Struct("<4sLQL")
-_ZIP64_END_OF_DIRECTORY = struct.Struct("<4sQ2H2L4Q")
-_LONGEST_COMMENT = 65535
 # Results are called after the archive, with a longer suffix; no file system takes more than 255.
 _LONGEST_NAME = 250
+_BLOCK = 1 << 20
 
 
 def find_archives(raw_zips: str | Path) -> dict[str, str]:
     """The archives below the folder `raw_zips`, subfolders and links included: id to path, in natural order of the ids.
 
     An id is the path below `raw_zips` without `.zip`, with `/`. Raises CatalogError where there is no folder or no
-    archive, where two archives would share a folder for their results, or where Snakemake cannot carry a name.
+    archive, where two archives would share a folder for their results, or where Snakemake cannot carry a name;
+    MachineError where a folder cannot be read. A folder called like an archive is a folder.
     """
     root = Path(raw_zips)
     if not root.is_dir():
@@ -48,8 +45,11 @@ def find_archives(raw_zips: str | Path) -> dict[str, str]:
 
 
 def _zip_files(root: Path) -> Iterator[Path]:
+    def stop(error: OSError) -> None:  # by default, the archives of an unreadable folder would just not be there
+        raise MachineError.from_os_error(error, f"searching {root} for archives") from None
+
     seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=stop, followlinks=True):
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in seen:  # a link back up
             subfolders.clear()
@@ -103,47 +103,17 @@ def fingerprint(path: str) -> str:
     """
     try:
         with open_file(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            end = min(size, _END_OF_DIRECTORY.size + _LONGEST_COMMENT)
-            file.seek(size - end)
-            tail = file.read(end)
-            directory = _directory_span(file, tail, size)
+            descriptor = file.fileno()
+            size = os.fstat(descriptor).st_size
             digest = hashlib.sha256(f"{size}:".encode())
-            if directory is None:
-                file.seek(0)
-                digest.update(file.read(end) + tail)
+            try:
+                place = locate(descriptor)
+            except ArchiveError:
+                end = min(size, LONGEST_TAIL)
+                digest.update(read_at(descriptor, end, 0) + read_at(descriptor, end, size - end))
                 return f"broken-{digest.hexdigest()[:32]}"
-            offset, length = directory
-            file.seek(offset)
-            while length > 0:
-                block = file.read(min(length, 1 << 20))
-                if not block:
-                    break
-                digest.update(block)
-                length -= len(block)
+            for start in range(place.start, place.start + place.length, _BLOCK):
+                digest.update(read_at(descriptor, min(_BLOCK, place.start + place.length - start), start))
             return digest.hexdigest()[:32]
     except (OSError, ArchiveError):
         return "unreadable"
-
-
-def _directory_span(file: BinaryIO, tail: bytes, size: int) -> tuple[int, int] | None:
-    """Offset and length in bytes of the central directory; `tail` is the end of the `file` of `size` bytes. None where
-    there is no directory that could be right. The format: PKWARE's APPNOTE, sections 4.3.14 to 4.3.16."""
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) - at < _END_OF_DIRECTORY.size:
-        return None
-    *_, count, length, offset, _ = _END_OF_DIRECTORY.unpack_from(tail, at)
-    end = size - len(tail) + at
-    if 0xFFFFFFFF in (length, offset) or count == 0xFFFF:
-        zip64 = end - _ZIP64_LOCATOR.size - _ZIP64_END_OF_DIRECTORY.size
-        if zip64 >= 0:
-            file.seek(zip64)
-            record = _ZIP64_END_OF_DIRECTORY.unpack(file.read(_ZIP64_END_OF_DIRECTORY.size))
-            if record[0] == b"PK\6\6":
-                end, length = zip64, record[8]
-    # The directory ends where its end record begins, also where a stub before the archive shifts all offsets.
-    start = end - length
-    if start < 0:
-        return None
-    file.seek(start)
-    return (start, length) if length == 0 or file.read(4) == b"PK\1\2" else None

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from zipcrop.image import SUFFIXES
 
 # 255 bytes is the limit of every common file system; the rest is left for "~2" and "_12.webp".
 _MAX_COMPONENT_BYTES = 230
 _MAX_PATH_BYTES = 1024
+_SEPARATORS = re.compile(r"[/\\]")
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, separators of lines and paragraphs
 _WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)}
+_SNAKEMAKES_OWN = ".snakemake_timestamp"  # it leaves one in every folder that is an output
 # Bidirectional controls make a name read as another one on screen.
 _BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -40,63 +43,84 @@ def output_names(members: Sequence[str]) -> list[OutputName]:
 
     The first of several members with one name keeps it; the others get `~2`, `~3`, …
     """
-    paths = [_safe_path(name) for name in members]
-    # A folder never ends in an image's suffix (see _safe_path), so only an original without one can meet a folder.
-    folders = {_key(parent) for path in paths for parent in path.parents}
-    originals = _unique(((path.with_suffix(""), path.suffix) for path in paths), folders)
-    stems = _unique(((path.with_suffix(""), "") for path in paths), set())
+    wished = [_safe_path(name) for name in members]
+    # A folder never ends in an image's suffix (see _safe_folder), so only an original without one can meet a folder.
+    folders: set[str] = set()
+    for parent in {stem.rpartition("/")[0] for stem, _ in wished}:
+        while parent:
+            folders.add(_key(parent))
+            parent = parent.rpartition("/")[0]
+    originals = _unique(wished, folders)
+    stems = _unique(((stem, "") for stem, _ in wished), set())
     return [OutputName(original, stem) for original, stem in zip(originals, stems, strict=True)]
 
 
-def _unique(wished: Iterable[tuple[PurePosixPath, str]], reserved: set[str]) -> list[str]:
+def _unique(wished: Iterable[tuple[str, str]], reserved: Set[str]) -> list[str]:
     """Each wished-for stem + suffix, numbered where it is taken already."""
-    names = [(str(stem), suffix) for stem, suffix in wished]
-    # A number must not take the name that another member has by nature.
-    natural = {_key(stem + suffix) for stem, suffix in names}
-    taken = set(reserved)
-    last_number: dict[str, int] = {}
+    wished = list(wished)
+    # By key, the last number given to a name; 0 where the name still waits for the member that has it by nature, since
+    # a number must not take it away.
+    numbers = dict.fromkeys((_key(stem + suffix) for stem, suffix in wished), 0)
+    numbers.update(dict.fromkeys(reserved, 1))
     result = []
-    for stem, suffix in names:
+    for stem, suffix in wished:
         name = stem + suffix
-        if _key(name) in taken:
-            wish = _key(name)
-            number = last_number.get(wish, 1)
-            while _key(name) in taken or (number > 1 and _key(name) in natural):
+        wish = _key(name)
+        number = numbers[wish] + 1
+        if number > 1:
+            while (key := _key(name := f"{stem}~{number}{suffix}")) in numbers:
                 number += 1
-                name = f"{stem}~{number}{suffix}"
-            last_number[wish] = number
-        taken.add(_key(name))
+            numbers[key] = 1
+        numbers[wish] = number
         result.append(name)
     return result
 
 
-def _key(path: str | PurePosixPath) -> str:
+def _key(path: str) -> str:
     """Equal for names that a file system may take for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def _safe_path(name: str) -> PurePosixPath:
-    """`name` as a relative path that stays below its folder on every common system; backslashes separate, too."""
-    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
-    *folders, base = [_safe_component(part) for part in parts] or ["unnamed"]
-    folders = [f"{folder}_" if PurePosixPath(folder).suffix.lower() in SUFFIXES else folder for folder in folders]
-    path = PurePosixPath(*folders, base)
-    if len(str(path).encode()) > _MAX_PATH_BYTES:
-        path = PurePosixPath(_digest(str(path)), base)
-    return path
+def _safe_path(name: str) -> tuple[str, str]:
+    """`name` as a relative path that stays below its folder on every common system, split before its suffix;
+    backslashes separate, too."""
+    parts = [part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")] or ["unnamed"]
+    folder = _safe_folder("/".join(parts[:-1]))
+    base = _safe_component(parts[-1])
+    if len(folder.encode()) + len(base.encode()) >= _MAX_PATH_BYTES:
+        folder = _digest(f"{folder}/{base}")
+    suffix = _suffix(base)
+    stem = base.removesuffix(suffix)
+    return (f"{folder}/{stem}" if folder else stem), suffix
+
+
+@functools.lru_cache(maxsize=1024)  # members come folder by folder
+def _safe_folder(path: str) -> str:
+    folders = [_safe_component(part) for part in path.split("/") if part]
+    return "/".join(f"{folder}_" if _suffix(folder).lower() in SUFFIXES else folder for folder in folders)
 
 
 def _safe_component(part: str) -> str:
-    safe = "".join("_" if unicodedata.category(c) in ("Cc", "Cs") or c in _BIDI_CONTROLS else c for c in part)
+    safe = part
+    if not (part.isascii() and part.isprintable()):
+        safe = "".join("_" if unicodedata.category(c) in _UNPRINTABLE or c in _BIDI_CONTROLS else c for c in part)
     safe = _FORBIDDEN.sub("_", safe).rstrip(". ") or "_"
-    if safe.split(".")[0].rstrip().lower() in _WINDOWS_DEVICES:
+    if safe.split(".")[0].rstrip().lower() in _WINDOWS_DEVICES or safe.lower() == _SNAKEMAKES_OWN:
         safe = f"_{safe}"
     if len(safe.encode()) > _MAX_COMPONENT_BYTES:
-        suffix = PurePosixPath(safe).suffix
+        suffix = _suffix(safe)
         suffix = suffix if suffix.lower() in SUFFIXES else ""
         room = _MAX_COMPONENT_BYTES - len(suffix) - 9
         safe = f"{safe.encode()[:room].decode(errors='ignore')}~{_digest(safe)}{suffix}"
     return safe
+
+
+def _suffix(component: str) -> str:
+    """From the last dot on; empty if it is the first or the last character."""
+    dot = component.rfind(".")
+    return component[dot:] if 0 < dot < len(component) - 1 else ""
 
 
 def _digest(text: str) -> str:
