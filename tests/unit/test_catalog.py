@@ -1,21 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import make_zip
 
 from zipcrop import catalog
-from zipcrop.errors import CatalogError
-
-
-@pytest.fixture(autouse=True)
-def forget() -> None:
-    catalog.fingerprint.cache_clear()
+from zipcrop.errors import CatalogError, MachineError
 
 
 def archive(folder: Path, name: str, content: bytes = b"x") -> Path:
@@ -41,6 +38,32 @@ def test_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     (raw / "linked").symlink_to(tmp_path / "elsewhere")
     (raw / "circle").symlink_to(raw)
     assert list(catalog.find_archives(raw)) == ["linked/a"]
+
+
+def test_a_folder_called_like_an_archive_is_a_folder(tmp_path: Path) -> None:
+    archive(tmp_path / "folder.zip", "a.zip")
+    assert catalog.find_archives(tmp_path) == {"folder.zip/a": str(tmp_path / "folder.zip" / "a.zip")}
+
+
+def test_what_is_no_file_is_found_so_that_its_failure_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dangling.zip").symlink_to(tmp_path / "gone.zip")
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert list(catalog.find_archives(tmp_path)) == ["dangling", "pipe"]
+
+
+def test_a_folder_that_cannot_be_read_is_the_machines_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(tmp_path, "a.zip")
+    archive(tmp_path / "closed", "b.zip")
+    really_scan = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if os.fspath(folder).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
+        return really_scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # tests may run as root, whom no permission stops
+    with pytest.raises(MachineError, match=r"Permission denied while searching .*closed.*; give yourself access"):
+        catalog.find_archives(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +99,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    catalog.fingerprint.cache_clear()
     return catalog.fingerprint(str(path))
 
 
@@ -96,6 +118,20 @@ def test_fingerprint_reads_the_directory_only(tmp_path: Path) -> None:
         file.seek(1_000_000)
         file.write(b"other")
     assert fingerprint(path) == before
+
+
+def test_fingerprint_is_looked_up_anew_every_time(tmp_path: Path) -> None:
+    path = archive(tmp_path, "a.zip")
+    before = fingerprint(path)
+    archive(tmp_path, "a.zip", b"other")
+    assert fingerprint(path) != before
+
+
+def test_fingerprint_stays_what_it_was(tmp_path: Path) -> None:
+    # Another one would do all archives again.
+    assert fingerprint(archive(tmp_path, "a.zip")) == "b706878ee090691a16c3aa532058360d"
+    (tmp_path / "broken.zip").write_bytes(b"<html>")
+    assert fingerprint(tmp_path / "broken.zip") == "broken-70b09b3ced5b7ea792f3f5184f77ed30"
 
 
 def test_fingerprint_of_zip64_with_comment_and_stub(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -93,7 +92,6 @@ def _natural(archive: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", archive) if part]
 
 
-@functools.cache
 def fingerprint(path: str) -> str:
     """A hash of the archive's central directory: names, sizes, CRCs and places of all members, read raw.
 
