@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
-from support import encoded, photo
+from support import ROOT, encoded, photo
 
-from zipcrop import image
+from zipcrop import heif, image
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "A.JPG", "dir.x/a.jpeg", "a.heic", "a.webp ", "dir\\a.png"])
@@ -76,7 +79,7 @@ def test_every_pixel_format_becomes_bgr(mode: str) -> None:
     [
         (b"", "empty"),
         (b"no image", "not a known format"),
-        (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC is not supported"),
+        (b"\0\0\0\x18ftypheic" + bytes(100), "damaged, cut off or of an unsupported kind"),
         (encoded("zidane")[:3000], "damaged, cut off or of an unsupported kind"),
         (encoded("zidane", ".png")[:3000], "damaged, cut off or of an unsupported kind"),
     ],
@@ -84,6 +87,135 @@ def test_every_pixel_format_becomes_bgr(mode: str) -> None:
 def test_what_does_not_decode_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(image.ImageError, match=reason):
         image.decode(data)
+
+
+def heic(pixels: np.ndarray, **options: object) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels[:, :, ::-1])).save(file, quality=90, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": 128}], ids=["plain", "tiles"])
+def test_heic(options: dict[str, object]) -> None:
+    source = cv2.resize(photo("bus"), (405, 540), interpolation=cv2.INTER_AREA)
+    data = heic(source, **options)
+    assert image.begins_like_image(data) and heif.is_heif(data)
+    assert image.header_size(data) == (405, 540)
+    decoded = image.decode(data)
+    assert (decoded.shape, decoded.dtype) == ((540, 405, 3), np.uint8)
+    assert np.abs(decoded.astype(int) - source).mean() < 5
+    assert image.decode(data, 4).shape == (135, 102, 3)
+    # What is done with a decoded image, which may be read-only.
+    assert cv2.resize(decoded, (100, 100)).shape == (100, 100, 3)
+    assert image.decode(image.encode(decoded[10:50, 20:40], "jpg", 95)).shape == (40, 20, 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": 128}], ids=["plain", "tiles"])
+def test_a_heic_that_is_cut_off_is_no_half_picture(options: dict[str, object]) -> None:
+    data = heic(cv2.resize(photo("bus"), (405, 540)), **options)
+    for size in (*range(1, 3000, 97), *range(3000, len(data), 1999), len(data) - 1):
+        with pytest.raises(image.ImageError):
+            image.decode(data[:size])
+
+
+@pytest.mark.parametrize(
+    ("brands", "expected"),
+    [
+        ([b"heic", b"mif1"], True),
+        ([b"mif1", b"mif1", b"heic"], True),
+        ([b"mif1", b"mif1"], True),
+        ([b"avif", b"mif1", b"miaf"], False),
+        ([b"mif1", b"mif1", b"avif"], False),
+        ([b"isom", b"mp42"], False),
+        ([b"miaf", b"heix"], True),
+    ],
+)
+def test_heif_is_told_from_avif_and_videos(brands: list[bytes], expected: bool) -> None:
+    body = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    data = (len(body) + 4).to_bytes(4, "big") + body + b"\0\0\0\x08mdatheic"
+    assert heif.is_heif(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.jpg", encoded("bus"), ""),
+        ("a.jpg", b"", ""),
+        ("a.jpg", b"\xff", ""),
+        ("a.svg", encoded("bus"), ""),
+        ("a.ppm", b"P3 1 1 255 1 2 3", ""),
+        ("a.hdr", b"#?RADIANCE\n", ""),
+        ("a.avif", encoded("bus", ".avif"), ""),
+        ("a.NEF", encoded("bus"), "camera RAW is not supported"),
+        ("a.svg", b"<svg/>", "SVG is not supported"),
+        ("a.svg", b"\x1f\x8bcompressed", "is an archive"),
+        ("a.jpg", b"free photos of everything", "is text"),
+        ("a.jpg", "\ufeff<?xml version='1.0'?><error>".encode(), "is text"),
+        ("a.jpg", ("x" * 1023 + "ß").encode(), "is text"),
+        ("a.jpg", b"\xff\xfe<\0h\0t\0m\0l\0", "is text"),
+    ],
+)
+def test_unsupported(name: str, data: bytes, reason: str) -> None:
+    found = image.unsupported(name, data)
+    assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+@pytest.mark.parametrize("padding", [0, 1000])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}], ids=str)
+def test_a_grey_edge_is_not_taken_for_missing_data(options: dict[str, bool], padding: int) -> None:
+    picture = np.full((300, 300, 3), 128, np.uint8)
+    picture[:150, :150] = cv2.resize(photo("bus"), (150, 150))
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "jpeg", **options)
+    assert (image.decode(file.getvalue() + bytes(padding))[-1, -1] == 128).all()
+
+
+def test_pillow_heif_is_imported_for_heic_alone() -> None:
+    code = (
+        "import sys; from zipcrop import archive, image; sys.exit(not {'pillow_heif', 'PIL'}.isdisjoint(sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "workflow/scripts")})
+
+
+SHORT_OF_MEMORY = """
+import io, resource, sys
+import cv2, numpy as np, pillow_heif
+from PIL import Image
+from zipcrop import image
+
+kind = sys.argv[1]
+picture = Image.new("RGB", (3000, 2000), (10, 200, 30))
+file = io.BytesIO()
+if kind == "heic":
+    pillow_heif.from_pillow(picture).save(file, tile_size=512)
+else:
+    picture.save(file, kind, **({"speed": 10} if kind == "avif" else {}))
+data = file.getvalue()
+pixels = np.asarray(picture).copy()
+del picture, file
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 10_000_000,) * 2)
+held = []
+try:
+    while True:  # what was freed may be used again
+        held.append(bytearray(4_000_000))
+except MemoryError:
+    pass
+for call in (lambda: image.decode(data), lambda: image.encode(pixels, "webp", 90)):
+    try:
+        call()
+        print("done")
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff", "avif", "heic"])
+def test_too_little_memory_is_not_called_damage(kind: str) -> None:
+    environment = {"PYTHONPATH": str(ROOT / "workflow/scripts"), "OPENCV_LOG_LEVEL": "OFF"}
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, kind]
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["MemoryError", "MemoryError"]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 import warnings
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from zipcrop import heif
 
 if TYPE_CHECKING:
     import numpy as np
 
+_RAW = ("dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "srw", "pef")
 SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in [
@@ -49,24 +54,63 @@ SUFFIXES = frozenset(
         "ico",
         "psd",
         "svg",
-        "dng",
-        "cr2",
-        "cr3",
-        "nef",
-        "arw",
-        "orf",
-        "rw2",
-        "raf",
-        "srw",
-        "pef",
+        *_RAW,
     ]
 )
 """Suffixes of image formats, lower case, with dot. Those that cannot be decoded here are in it, too: a member that is
 meant to be a photo and is not used must be called a failure."""
 
-_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP  ")
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_FTYP_BRANDS = (b"avif", b"avis", *_HEIC_BRANDS)
+_RAW_SUFFIXES = frozenset(f".{suffix}" for suffix in _RAW)
+
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MAGICS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    *_TIFF,
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"8BPS\0",
+    b"#?RADIANCE",
+    *_JPEG_XL,
+)
+_FTYP_BRANDS = (b"avif", b"avis", b"crx ", *heif.BRANDS)
+
+_NOT_SUPPORTED = "is not supported; export it as JPEG"
+_IS_RAW = f"camera RAW {_NOT_SUPPORTED}"
+_CONTENTS = [
+    (_JPEG_XL, f"JPEG XL {_NOT_SUPPORTED}"),
+    ((b"8BPS\0",), f"a Photoshop document (PSD) {_NOT_SUPPORTED}"),
+    ((b"\x76\x2f\x31\x01",), f"OpenEXR {_NOT_SUPPORTED}"),
+    ((b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb"), _IS_RAW),
+    ((b"%PDF-",), "is a PDF document, not a photo"),
+    ((b"PK\3\4", b"PK\5\6"), "is a ZIP archive, not a photo"),
+    ((b"Rar!\x1a\7", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b"), "is an archive, not a photo"),
+    ((b"\x1a\x45\xdf\xa3", b"\0\0\1\xba"), "is a video, not a photo"),
+]
+"""What a content begins with that is no photo, or none that can be decoded here."""
+_SUFFIX_NAMES = {
+    ".svg": "SVG",
+    ".jxl": "JPEG XL",
+    ".psd": "a Photoshop document (PSD)",
+    ".exr": "OpenEXR",
+    ".tga": "TGA",
+    ".ico": "ICO",
+}
+"""Formats that cannot be decoded here, and that their content does not always give away."""
+_VIDEO_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_SVG = re.compile(rb"\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg\b", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|title)\b", re.IGNORECASE | re.DOTALL)
+_TEXT_FORMATS = re.compile(rb"P[1-7fF]\s|#\?")
+"""Images that are text, or begin so: those of Netpbm and Radiance."""
+
+_JPEG = b"\xff\xd8\xff"
+_MOST_SCANS = 500
+"""Of a JPEG. Encoders make about ten; each costs a pass over all pixels. (The limit is that of libjpeg-turbo's tools.)
+"""
+_DAMAGED = "cannot be decoded: damaged, cut off or of an unsupported kind"
 
 
 class ImageError(Exception):
@@ -93,13 +137,92 @@ def begins_like_image(data: bytes) -> bool:
         data.startswith(_MAGICS)
         or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
         or (data[:2] == b"BM" and data[6:10] == bytes(4))
-        or (data[4:8] == b"ftyp" and data[8:12] in _FTYP_BRANDS)
+        or not heif.brands(data).isdisjoint(_FTYP_BRANDS)
     )
 
 
+def unsupported(name: str, data: bytes) -> str:
+    """Why a member that should be a photo, by its name or content, is none that can be decoded here, in words; empty
+    if it may be one.
+
+    Camera RAW is told by its suffix, too: most are TIFF files with a small preview, which a decoder would take for the
+    photo.
+    """
+    suffix = _suffix(name)
+    if not data:
+        return ""  # which says more
+    begin = data[:1024]
+    brands = heif.brands(data)
+    is_raw = (data[:4] == b"II*\0" and data[8:10] == b"CR") or b"crx " in brands or _DNG_VERSION in _tiff_tags(data)
+    if suffix in _RAW_SUFFIXES or is_raw:
+        return _IS_RAW
+    for beginnings, reason in _CONTENTS:
+        if data.startswith(beginnings):
+            return reason
+    if _is_video(begin, brands):
+        return "is a video, not a photo"
+    if suffix in _SUFFIX_NAMES and not begins_like_image(data):
+        return f"{_SUFFIX_NAMES[suffix]} {_NOT_SUPPORTED}"
+    if _SVG.match(begin):
+        return f"SVG {_NOT_SUPPORTED}"
+    if _HTML.match(begin):
+        return "is a web page, not a photo; its download may have failed"
+    if _is_text(begin) and not _TEXT_FORMATS.match(begin):
+        return "is text, not a photo; its download may have failed"
+    return ""
+
+
+def _is_video(begin: bytes, brands: set[bytes]) -> bool:
+    if brands:
+        return brands.isdisjoint(_FTYP_BRANDS)
+    # An old QuickTime file begins with any box; the length before its name is no text.
+    return (begin[:4] == b"RIFF" and begin[8:12] == b"AVI ") or (begin[4:8] in _VIDEO_BOXES and begin[0] < 0x20)
+
+
+def _is_text(begin: bytes) -> bool:
+    if begin.startswith((b"\xff\xfe<\0", b"\xfe\xff\0<")):
+        return True  # UTF-16
+    # The end may be in the middle of a character.
+    text = begin.decode(errors="replace").rstrip("\ufffd")
+    printable = all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text)
+    return text != "" and printable and "\ufffd" not in text
+
+
+_DNG_VERSION, _BITS_PER_SAMPLE = 50706, 258
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """The tags of a TIFF file's first image, each with its first value where that is a 16-bit number, else 0. Empty
+    where it is no TIFF file, or none of the classic kind."""
+    if not data.startswith(_TIFF[:2]):
+        return {}
+    order = "<" if data[:2] == b"II" else ">"
+    tags = {}
+    try:
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, values, value = struct.unpack_from(f"{order}HHII", data, entry)
+            if kind == 3:
+                place = entry + 8 if values <= 2 else value
+                (value,) = struct.unpack_from(f"{order}H", data, place)
+                tags[tag] = value
+            else:
+                tags[tag] = 0
+    except struct.error:
+        pass  # cut off: what was there before counts
+    return tags
+
+
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels as the file's header declares them, before any EXIF rotation; None where Pillow does
-    not know the format. Nothing is decoded."""
+    """Width and height in pixels as the file's header declares them, before any EXIF rotation (a HEIC's own rotation is
+    applied); None where the format is not known. Nothing is decoded."""
+    if heif.is_heif(data):
+        return heif.size(data)
+    if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and len(data) >= 24:
+        # Pillow gives up on a text or profile that is too large.
+        width, height = struct.unpack_from(">II", data, 16)
+        return (width, height) if width and height else None
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the caller has a limit of its own
@@ -114,22 +237,36 @@ def header_size(data: bytes) -> tuple[int, int] | None:
 
 def is_jpeg(data: bytes) -> bool:
     """Whether content is JPEG, which can be decoded at a fraction of its size."""
-    return data.startswith(b"\xff\xd8\xff")
+    return data.startswith(_JPEG)
 
 
 def decode(data: bytes, reduction: int = 1) -> np.ndarray:
-    """The image in `data` as uint8 (H, W, 3) BGR, upright (EXIF orientation applied), first frame, without alpha.
+    """The image in `data` as uint8 (H, W, 3) BGR, upright (EXIF orientation applied), first frame, without alpha. It
+    may be read-only.
 
     A `reduction` of 2, 4 or 8 gives the sides divided by it, rounded up; for a JPEG that saves most of the work, since
     the decoder's inverse DCT makes fewer pixels in the first place.
 
-    Raises ImageError where it cannot be decoded, in whole.
+    Raises ImageError where it cannot be decoded, in whole, MemoryError where there is not enough memory for it.
     """
+    if not data:
+        raise ImageError("the file is empty")
+    if heif.is_heif(data):
+        return _decode_heif(data, reduction)
+    whole = not is_jpeg(data) or _has_end(data)
+    image = _decode(data, reduction)
+    if image is None:
+        _require_memory(header_size(data))
+        raise ImageError(_why_not(data))
+    if not whole or (is_jpeg(data) and _lacks_data(image, data, reduction)):
+        raise ImageError("cannot be decoded: cut off")
+    return image
+
+
+def _decode(data: bytes, reduction: int) -> np.ndarray | None:
     import cv2
     import numpy as np
 
-    if not data:
-        raise ImageError("the file is empty")
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -137,24 +274,123 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction])
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction])
     except cv2.error as error:
-        raise ImageError(f"cannot be decoded: {str(error.err or error).strip()}") from None
-    if image is None:
-        if data[8:12] in _HEIC_BRANDS:
-            raise ImageError("cannot be decoded: HEIC is not supported")
-        known = begins_like_image(data)
-        raise ImageError(
-            "cannot be decoded: damaged, cut off or of an unsupported kind"
-            if known
-            else "cannot be decoded: not a known format"
-        )
-    return image
+        _raise_if_memory(error)
+        message = str(error)
+        if "MAX_IMAGE_PIXELS" in message:
+            reason = "it declares more pixels than limits.megapixels allows"
+        elif "MAX_IMAGE_WIDTH" in message or "MAX_IMAGE_HEIGHT" in message:
+            reason = "it declares a side of more than 1048576 pixels"
+        else:
+            return None
+        raise ImageError(f"cannot be decoded: {reason}") from None
+
+
+def _decode_heif(data: bytes, reduction: int) -> np.ndarray:
+    import cv2
+
+    try:
+        image = heif.decode(data)
+    except heif.HeifError as error:
+        _require_memory(heif.size(data))
+        raise ImageError(f"cannot be decoded: {error}") from None
+    if reduction == 1:
+        return image
+    height, width = image.shape[:2]
+    return cv2.resize(image, (-(-width // reduction), -(-height // reduction)), interpolation=cv2.INTER_AREA)
+
+
+def _raise_if_memory(error: Exception) -> None:
+    import cv2
+
+    if getattr(error, "code", None) == cv2.Error.StsNoMem:
+        raise MemoryError(str(getattr(error, "err", error))) from None
+
+
+def _require_memory(size: tuple[int, int] | None) -> None:
+    """Raises MemoryError if what a decoder takes for an image of `size` is not to be had: most decoders do not say that
+    this is why they failed."""
+    import numpy as np
+
+    if size is not None:
+        np.empty(16 * size[0] * size[1], np.uint8)  # not touched, and so not really taken
+
+
+def _why_not(data: bytes) -> str:
+    if _tiff_tags(data).get(_BITS_PER_SAMPLE, 0) > 16:
+        return "cannot be decoded: a TIFF of more than 16 bits per channel is not supported"
+    return _DAMAGED if begins_like_image(data) else "cannot be decoded: not a known format"
+
+
+class _Frame(NamedTuple):
+    """Of a JPEG."""
+
+    scan: int
+    """Where its first start-of-scan marker is; past the end if it has none."""
+    single: bool
+    """Whether no other scan follows."""
+    arithmetic: bool
+    """Whether its pixels are arithmetic-coded rather than Huffman-coded."""
+
+
+def _frame(data: bytes) -> _Frame:
+    """Follows a JPEG's markers one by one, since a thumbnail before the first scan may have scans of its own."""
+    at, kind_of_frame, components = 2, 0, 0
+    while at + 4 <= len(data):
+        if data[at] != 0xFF or data[at + 1] == 0xFF:
+            at += 1
+            continue
+        kind = data[at + 1]
+        if kind == 0xDA:
+            sequential = kind_of_frame in (0xC0, 0xC1, 0xC9)
+            return _Frame(at, sequential and data[at + 4 : at + 5] == bytes([components]), kind_of_frame >= 0xC9)
+        if kind in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):
+            kind_of_frame, components = kind, data[at + 9] if at + 9 < len(data) else 0
+        stands_alone = kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD8
+        at += 2 if stands_alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return _Frame(len(data), True, False)
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether a JPEG has an end-of-image marker after its pixels. Raises ImageError if it has too many scans.
+
+    libjpeg takes zeros for the end of a picture, and many a file that was cut off is filled up with them.
+    """
+    frame = _frame(data)
+    if not frame.single:
+        scans = data.count(b"\xff\xda", frame.scan, _jpeg_end(data, frame))
+        if scans > _MOST_SCANS:
+            raise ImageError(f"cannot be decoded: a JPEG of {scans} scans is refused as a bomb")
+    return data.rfind(b"\xff\xd9") > frame.scan  # most often at the very end, and found at once
+
+
+def _jpeg_end(data: bytes, frame: _Frame) -> int:
+    """Where a JPEG's pixels end."""
+    end = data.find(b"\xff\xd9", frame.scan)
+    return end if end >= 0 else len(data)
+
+
+def _lacks_data(image: np.ndarray, data: bytes, reduction: int) -> bool:
+    """Whether a JPEG has an end, but too little before it: libjpeg makes what is missing grey, and says nothing.
+
+    Then, and only then, more data before the end makes another picture. (Of arithmetic coding one cannot tell: an
+    encoder may leave out the last of its data if they are zeros.)
+    """
+    import numpy as np
+
+    corners = image[:: max(1, image.shape[0] - 1), :: max(1, image.shape[1] - 1)].reshape(-1, 3)
+    frame = _frame(data)
+    if frame.arithmetic or not (corners == 128).all(1).any():
+        return False
+    end = _jpeg_end(data, frame)
+    longer = _decode(data[:end] + b"\x55\xaa\x33\x0f" * 1024 + data[end:], reduction)
+    return longer is None or not np.array_equal(longer, image)
 
 
 def encode(image: np.ndarray, suffix: str, quality: int) -> bytes:
     """`image`, uint8 (H, W, 3) BGR, as a file of the format `jpg`, `png` or `webp`; `quality` from 1 to 100, unused for
-    `png`. Raises ImageError where the format does not hold an image of this size."""
+    `png`. Raises ImageError where the format does not hold an image of this size, MemoryError."""
     import cv2
 
     parameters = {
@@ -165,8 +401,10 @@ def encode(image: np.ndarray, suffix: str, quality: int) -> bytes:
     height, width = image.shape[:2]
     try:
         done, data = cv2.imencode(f".{suffix}", image, parameters)
-    except cv2.error:
+    except cv2.error as error:
+        _raise_if_memory(error)
         done = False
     if not done:
+        _require_memory((width, height))
         raise ImageError(f"a crop of {width}x{height} pixels cannot be written as {suffix}")
     return data.tobytes()

@@ -1,0 +1,141 @@
+"""The corpus of images through the real crop job, all in one archive."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from images import CASES, MEMBER_MB, SIZE, bombs, bus_file
+from support import ROOT, SETTINGS, make_zip, photo, read_csv
+
+import process_tree
+from zipcrop.catalog import fingerprint
+
+Crop = Callable[..., list[dict[str, str]]]
+Rows = list[dict[str, str]]
+
+
+class Run:
+    """What the job made of the corpus."""
+
+    def __init__(self, folder: Path, crop: Crop) -> None:
+        self.output = folder / "output"
+        path = folder / "corpus.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("good.jpg", bus_file("jpeg"))
+            for index, case in enumerate(CASES.values()):
+                # Apart, but for those whose place matters, so that no name depends on another's.
+                place = "" if case.member.startswith("__MACOSX/") else f"{index:03}/"
+                archive.writestr(place + case.member, case.data())
+            archive.writestr("good again.jpg", bus_file("jpeg"))
+            for info in archive.infolist():
+                if info.filename.endswith("huge.jpg"):
+                    info.file_size = 3_000_000_000
+        rows = crop(path, limits__member_mb=MEMBER_MB)
+        self.rows: dict[int, Rows] = {}
+        for row in rows:
+            self.rows.setdefault(int(row["member_index"]), []).append(row)
+        self.files_beside = {file.name for file in folder.iterdir()}
+
+
+RUNS: list[Run | None] = []
+
+
+@pytest.fixture
+def run(tmp_path: Path, crop: Crop) -> Run:
+    """The one run, which the first test that asks for it starts."""
+    if not RUNS:
+        RUNS.append(None)
+        RUNS[0] = Run(tmp_path, crop)
+    assert RUNS[0], "the run has failed"
+    return RUNS[0]
+
+
+def box(row: dict[str, str]) -> np.ndarray:
+    return np.array([float(row[edge]) for edge in ("x1", "y1", "x2", "y2")])
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union."""
+    width, height = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
+    areas = [(corners[2] - corners[0]) * (corners[3] - corners[1]) for corners in (a, b)]
+    return float(width * height / (sum(areas) - width * height))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_image_ends_as_its_name_says(name: str, run: Run) -> None:
+    index = list(CASES).index(name) + 1
+    rows = run.rows[index]
+    expected = name.rpartition(" [")[0]
+    found = f"{rows[0]['status']}: {rows[0]['reason']}"
+    if expected == "decoded: ":
+        assert found in ("person: ", "no_person: ") or found.startswith("failed: cannot be decoded: ")
+    else:
+        assert found == expected
+    assert not any(word in found for word in ("OpenCV", "cv2", "Assertion", "Traceback"))
+    if CASES[name].upright:
+        assert (int(rows[0]["width"]), int(rows[0]["height"])) == SIZE
+        reference = run.rows[0][0]
+        assert max(overlap(box(row), box(reference)) for row in rows) > 0.8
+    if rows[0]["status"] in ("failed", "skipped"):
+        assert [row["file"] for row in rows] == [""]
+    else:
+        assert all((run.output / row["file"]).stat().st_size for row in rows)
+
+
+def test_good_photos_before_and_after_bad_ones_are_not_affected(run: Run) -> None:
+    columns = ("status", "reason", "width", "height", "person", "confidence", "x1", "y1", "x2", "y2")
+    first, last = (
+        [{column: row[column] for column in columns} for row in run.rows[index]] for index in (0, len(CASES) + 1)
+    )
+    assert first == last
+    assert {row["status"] for row in first} == {"person"} and len(first) >= 2
+
+
+def test_no_file_is_outside_the_archives_folders(run: Run) -> None:
+    written = {file.relative_to(run.output).as_posix() for file in run.output.rglob("*") if file.is_file()}
+    named = {row["file"] for rows in run.rows.values() for row in rows} - {""}
+    assert named == {name for name in written if name.startswith(("Person/corpus/", "No_Person/corpus/"))}
+    others = {name for name in written - named if not name.startswith(("manifests/corpus.", "."))}
+    assert not others
+    assert run.files_beside == {"corpus.zip", "output", "logs"}
+
+
+def test_a_picture_of_hundreds_of_people_has_at_most_max_detections_crops(tmp_path: Path, crop: Crop) -> None:
+    person = cv2.resize(photo("bus")[380:920, :320], (37, 64), interpolation=cv2.INTER_AREA)
+    person = cv2.copyMakeBorder(person, 8, 8, 16, 16, cv2.BORDER_CONSTANT, value=(120, 120, 120))
+    crowd = cv2.imencode(".jpg", np.tile(person, (20, 20, 1)))[1].tobytes()
+    archive = make_zip(tmp_path / "crowd.zip", [("crowd.jpg", crowd)])
+    rows = crop(archive, image_size=1280, max_detections=300)
+    assert [row["status"] for row in rows] == ["person"] * 300
+    assert len({row["file"] for row in rows}) == 300
+    assert len(crop(archive, image_size=1280, max_detections=20, output="fewer")) == 20
+
+
+@pytest.mark.slow
+def test_an_archive_of_bombs_needs_little_memory(tmp_path: Path, model_json: Path) -> None:
+    count, kinds = 200, bombs()
+    path = tmp_path / "bombs.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for index in range(count):
+            suffix, data = kinds[index % len(kinds)]
+            archive.writestr(f"{index}{suffix}", data)
+    usage = process_tree.run(
+        [
+            sys.executable,
+            ROOT / "workflow/scripts/crop_archive.py",
+            *("--archive", "bombs", "--zip", path, "--fingerprint", fingerprint(str(path)), "--model", model_json),
+            *("--output", tmp_path / "output", "--log", tmp_path / "log.txt", "--settings", json.dumps(SETTINGS)),
+            *("--speed", json.dumps({"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto"})),
+            *("--threads", "2"),
+        ]
+    )
+    rows = read_csv(tmp_path / "output/manifests/bombs.csv")
+    assert len({row["member_index"] for row in rows}) == count
+    assert usage.peak_bytes < 1.5e9
