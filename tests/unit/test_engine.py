@@ -14,6 +14,7 @@ import pytest
 from support import IMAGE_SIZE, ROOT, WEIGHTS, photo
 
 from zipcrop import engine
+from zipcrop.errors import MachineError
 from zipcrop.letterbox import Letterbox
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds
@@ -106,3 +107,37 @@ def test_boxes_of_an_f16_network_are_not_rounded_to_f16(model_json: Path) -> Non
     error = [(prediction[0, :4, sure].float() - wanted[0, :4, sure]).abs().mean() for prediction in (found, rounded)]
     assert error[0] < error[1]
     assert (found[0, 4] - wanted[0, 4]).abs().max() < 0.02
+
+
+def crowded_gpu(model_json: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> tuple[engine.Engine, list[int]]:
+    """A torch engine as on a GPU that has memory for `room` images, and the sizes of the batches that it tries."""
+    import torch
+
+    detector = load("torch", model_json)
+    tried = []
+
+    def detect_on_gpu(batch: np.ndarray) -> list[np.ndarray]:
+        tried.append(len(batch))
+        if len(batch) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return [np.full((1, 5), image[0, 0, 0], np.float32) for image in batch]
+
+    monkeypatch.setattr(detector, "_on_gpu", True)
+    monkeypatch.setattr(detector, "batch", 16)
+    monkeypatch.setattr(detector, "_detect_on_gpu", detect_on_gpu, raising=True)
+    return detector, tried
+
+
+def test_a_gpu_out_of_memory_gets_smaller_batches(model_json: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, tried = crowded_gpu(model_json, monkeypatch, room=3)
+    batch = np.arange(13, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
+    assert [int(persons[0, 0]) for persons in detector.detect(batch)] == list(range(13))
+    assert tried == [13, 6, 3, 3, 7, 3, 4, 2, 2]
+    assert detector.batch <= 3
+
+
+def test_a_gpu_without_memory_for_one_image_fails_the_job(model_json: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, tried = crowded_gpu(model_json, monkeypatch, room=0)
+    with pytest.raises(MachineError, match="the GPU has no memory left, even for a single photo; end other programs"):
+        detector.detect(np.zeros((4, 32, 32, 3), np.uint8))
+    assert tried == [4, 2, 1]

@@ -86,6 +86,14 @@ def test_code_in_weights_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "it ran").exists()
 
 
+def test_weights_that_changed_since_the_run_began_are_refused(tmp_path: Path) -> None:
+    """They would fill the folder of other ones, and results would be theirs."""
+    target = tmp_path / "prepared" / "model.json"
+    with pytest.raises(ModelError, match=r"person-n.pt changed since the run began; run again"):
+        weights.prepare(WEIGHTS, target, expected="0123456789abcdef")
+    assert not target.exists()
+
+
 def test_an_unknown_name_is_not_fetched(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="neither a file nor the name of official weights; put the weights at"):
         weights.fetch(tmp_path / "mine.pt")

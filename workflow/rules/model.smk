@@ -28,7 +28,8 @@ rule prepare_model:
         weights=untracked(str(WEIGHTS)),
         script=script("prepare_model.py"),
     shell:
-        "python {params.script:q} {params.weights:q} {output:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} {params.weights:q} {output:q} {wildcards.sha256} > {log:q} 2>&1 ||"
+        " {{ tail -n 1 {log:q} >&2; exit 1; }}"
 
 
 # Once for all archives, those to come included: another model would mean other results.

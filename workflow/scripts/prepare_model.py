@@ -1,4 +1,6 @@
-"""Checks weights and converts them for the engines. usage: prepare_model.py WEIGHTS.pt FOLDER/model.json"""
+"""Checks weights and converts them for the engines. usage: prepare_model.py WEIGHTS.pt FOLDER/model.json [SHA256]
+
+The SHA256, or its beginning, is what the weights had when the run began."""
 
 import sys
 from pathlib import Path
@@ -7,4 +9,4 @@ from zipcrop.errors import run_script
 from zipcrop.weights import prepare
 
 if __name__ == "__main__":
-    run_script(lambda: prepare(Path(sys.argv[1]), Path(sys.argv[2])))
+    run_script(lambda: prepare(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

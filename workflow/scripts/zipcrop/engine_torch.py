@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 from pathlib import Path
@@ -11,12 +12,18 @@ import torch  # before ultralytics, which would hold torch to one thread per pro
 import torchvision  # noqa: F401 - ultralytics' NMS uses torchvision's only where it is imported
 
 from zipcrop import imports, weights
+from zipcrop.errors import MachineError
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds
 
 imports.restrict_ultralytics()
 
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - only after it is restricted
+
+_NO_GPU_MEMORY = (
+    "the GPU has no memory left, even for a single photo; end other programs that use it, or lower image_size, or set "
+    "device to cpu, and run again"
+)
 
 
 class TorchEngine:
@@ -36,22 +43,33 @@ class TorchEngine:
         self.concurrency = 2 if self._on_gpu else threads
         if not self._on_gpu:
             torch.set_num_threads(1)
-        self._module = (
-            weights.load(Path(model.weights))
-            .fuse(verbose=False)
-            .eval()
-            .to(self._device, self._type, memory_format=torch.channels_last)
-        )
+        module = weights.load(Path(model.weights)).fuse(verbose=False).eval()
+        try:
+            self._module = module.to(self._device, self._type, memory_format=torch.channels_last)
+        except torch.OutOfMemoryError:
+            raise MachineError(_NO_GPU_MEMORY) from None
         if self._on_gpu:
             torch.cuda.synchronize()  # the weights are there before other streams use them
         self._local = threading.local()
 
     def detect(self, batch: np.ndarray) -> list[np.ndarray]:
         """See `Engine.detect`."""
-        if self._on_gpu:
-            with torch.cuda.stream(self._stream()):
-                return self._detect(torch.from_numpy(batch).pin_memory().to(self._device, non_blocking=True))
-        return [persons for image in np.split(batch, len(batch)) for persons in self._detect(torch.from_numpy(image))]
+        if not self._on_gpu:
+            images = map(torch.from_numpy, np.split(batch, len(batch)))
+            return [persons for image in images for persons in self._detect(image)]
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return self._detect_on_gpu(batch)
+        # Not until the exception is gone, and with it the tensors that its frames hold.
+        torch.cuda.empty_cache()
+        half = len(batch) // 2
+        if not half:
+            raise MachineError(_NO_GPU_MEMORY)
+        self.batch = min(self.batch, half)
+        return self.detect(batch[:half]) + self.detect(batch[half:])
+
+    def _detect_on_gpu(self, batch: np.ndarray) -> list[np.ndarray]:
+        with torch.cuda.stream(self._stream()):
+            return self._detect(torch.from_numpy(batch).pin_memory().to(self._device, non_blocking=True))
 
     def _stream(self) -> torch.cuda.Stream:
         if not hasattr(self._local, "stream"):

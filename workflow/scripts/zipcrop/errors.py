@@ -38,6 +38,7 @@ class MachineError(ZipcropError):
             errno.EDQUOT: "raise the quota or free some space, and run again",
             errno.EACCES: "give yourself access and run again",
             errno.EPERM: "give yourself access and run again",
+            errno.ENOENT: "put it back and run again",
             errno.EROFS: "choose a writable folder and run again",
         }.get(error.errno or 0, "check the disk and run again")
         return cls(f"{what} while {doing}{where}; {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -31,7 +32,8 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None:
             self.log(f"stopped: {error or type(error).__name__}")
-        self._log.close()
+        with contextlib.suppress(OSError):
+            self._log.close()
 
     def start(self, total: int, done: int) -> None:
         """There are `total` members, of which `done` are done already."""
@@ -59,7 +61,9 @@ class Progress:
 
     def log(self, message: str) -> None:
         """Writes a line to the log alone."""
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self._archive}: {message}\n")
+        # Where the disk is full, it is for those who write results to say so.
+        with contextlib.suppress(OSError):
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self._archive}: {message}\n")
 
 
 def in_words(seconds: float) -> str:

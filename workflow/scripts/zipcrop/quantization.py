@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zipcrop import image, imports
+from zipcrop import image, imports, orphan
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.errors import ModelError
 from zipcrop.image import ImageError
@@ -64,7 +64,8 @@ class IsolatedDecoder:
         self._start()
 
     def _start(self) -> None:
-        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        self._executor = ProcessPoolExecutor(1, context, initializer=orphan.die_with_parent)
 
     def __enter__(self) -> IsolatedDecoder:
         return self

@@ -39,29 +39,30 @@ def fetch(target: Path) -> None:
         download.rename(target)
 
 
-def load(path: Path) -> Module:
-    """The detector in the weights file at `path`, in f32 on the CPU.
+def load(path: Path, known_as: Path | None = None) -> Module:
+    """The detector in the weights file at `path`, in f32 on the CPU; messages call it `known_as`, if that is given.
 
     Raises ModelError where the file is damaged, or is not a detector whose output this program reads.
     """
     from ultralytics.nn.tasks import load_checkpoint
 
+    shown = known_as or path
     try:
         model, _ = load_checkpoint(str(path))
     except Exception as error:  # unpickling raises anything
         raise ModelError(
-            f"the weights {path} cannot be loaded: the file is damaged or is not an ultralytics model "
+            f"the weights {shown} cannot be loaded: the file is damaged or is not an ultralytics model "
             f"({_first_line(error)}); fetch or export it again"
         ) from None
     if model.task != "detect":
         raise ModelError(
-            f"the weights {path} are for the task {model.task}; zipcrop needs a detector, such as yolov8s.pt"
+            f"the weights {shown} are for the task {model.task}; zipcrop needs a detector, such as yolov8s.pt"
         )
     if getattr(model, "end2end", False):
         raise ModelError(
-            f"the weights {path} have a head without NMS, which is not supported; use a YOLOv8 or YOLO11 one"
+            f"the weights {shown} have a head without NMS, which is not supported; use a YOLOv8 or YOLO11 one"
         )
-    person_class(list(model.names.values()), path)
+    person_class(list(model.names.values()), shown)
     return model
 
 
@@ -77,18 +78,21 @@ def person_class(classes: list[str], path: Path) -> int:
     return names.index("person")
 
 
-def prepare(path: Path, target: Path) -> Model:
+def prepare(path: Path, target: Path, expected: str = "") -> Model:
     """Checks the weights at `path`, and writes into the folder of `target`, a JSON file, all that the engines need.
 
-    Raises ModelError as `load` does.
+    Raises ModelError as `load` does, and where their SHA-256 does not begin with `expected`.
     """
     imports.restrict_ultralytics()
-    model = load(path)
     from ultralytics import YOLO
 
     target.parent.mkdir(parents=True, exist_ok=True)
     weights = target.parent / "weights.pt"
     shutil.copyfile(path, weights)
+    digest = sha256(weights)
+    if not digest.startswith(expected):
+        raise ModelError(f"the weights {path} changed since the run began; run again once they are complete")
+    model = load(weights, path)
     with tempfile.TemporaryDirectory() as folder:
         # Export writes beside the weights, so it gets a copy of its own.
         copy = Path(shutil.copyfile(weights, Path(folder) / "weights.pt"))
@@ -97,7 +101,7 @@ def prepare(path: Path, target: Path) -> Model:
             shutil.copyfile(file, target.parent / f"openvino{file.suffix}")
     classes = list(model.names.values())
     prepared = Model(
-        sha256=sha256(path),
+        sha256=digest,
         name=path.name,
         task=model.task,
         classes=classes,
