@@ -118,6 +118,16 @@ def test_a_heic_that_is_cut_off_is_no_half_picture(options: dict[str, object]) -
             image.decode(data[:size])
 
 
+@pytest.mark.parametrize("lie", [b"free" + bytes(4), b"ispe" + bytes(12)], ids=["none", "zero"])
+def test_a_heic_that_declares_no_size_is_refused(lie: bytes) -> None:
+    data = bytearray(heic(cv2.resize(photo("bus"), (404, 540))))
+    at = data.index(b"ispe")
+    data[at : at + len(lie)] = lie
+    assert image.header_size(bytes(data)) is None
+    with pytest.raises(image.ImageError, match="damaged"):
+        image.decode(bytes(data))
+
+
 @pytest.mark.parametrize(
     ("brands", "expected"),
     [
@@ -171,9 +181,7 @@ def test_a_grey_edge_is_not_taken_for_missing_data(options: dict[str, bool], pad
 
 
 def test_pillow_heif_is_imported_for_heic_alone() -> None:
-    code = (
-        "import sys; from zipcrop import archive, image; sys.exit(not {'pillow_heif', 'PIL'}.isdisjoint(sys.modules))"
-    )
+    code = "import sys; from zipcrop import archive, image; sys.exit(bool({'pillow_heif', 'PIL'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "workflow/scripts")})
 
 

@@ -15,6 +15,8 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _LARGEST_PART = 64_000_000
 """Pixels of a tile, which libheif decodes in whole however small the picture is that it is a tile of."""
 
+_DAMAGED = "damaged, cut off or of an unsupported kind"
+
 
 class HeifError(Exception):
     """A file that cannot be used; the message is the reason, in words."""
@@ -56,11 +58,14 @@ def decode(data: bytes) -> np.ndarray:
     import numpy as np
 
     image = _open(data)
-    _check(data, image.size[0] * image.size[1])
+    width, height = image.size
+    _check(data, width * height)
     try:
         pixels = np.asarray(image)
     except Exception as error:
         raise _converted(error) from None
+    if pixels.shape[:2] != (height, width):
+        raise HeifError(_DAMAGED)
     if pixels.dtype == np.uint16:  # grey of more than 8 bits, which libheif leaves as it is
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
@@ -79,9 +84,12 @@ def _open(data: bytes) -> Any:
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     try:
         file = pillow_heif.open_heif(data, bgr_mode=True)
-        return file[file.primary_index]
+        image = file[file.primary_index]
     except Exception as error:
         raise _converted(error) from None
+    if not all(image.size):
+        raise HeifError(_DAMAGED)
+    return image
 
 
 def _converted(error: Exception) -> Exception:
@@ -89,11 +97,11 @@ def _converted(error: Exception) -> Exception:
     text = str(error)
     if "Security limit" in text:
         return HeifError("it declares more than it can hold")
-    if isinstance(error, (MemoryError, OSError)) or "Memory allocation" in text or "Out of memory" in text:
+    if isinstance(error, (MemoryError, OSError)) or "Allocating" in text or "Out of memory" in text:
         return MemoryError(text)
     if "nsupported" in text:
         return HeifError("a kind of HEIF that is not supported")
-    return HeifError("damaged, cut off or of an unsupported kind")
+    return HeifError(_DAMAGED)
 
 
 def _check(data: bytes, pixels: int) -> None:
@@ -113,8 +121,8 @@ def _check(data: bytes, pixels: int) -> None:
             if kind == b"ispe"
         ]
         sizes += [_grid_size(data[start:end]) for item, start, end in extents if types.get(item) == b"grid"]
-    except (StopIteration, KeyError, struct.error):
-        raise HeifError("damaged, cut off or of an unsupported kind") from None
+    except (StopIteration, KeyError, IndexError, struct.error):
+        raise HeifError(_DAMAGED) from None
     if any(end > len(data) for _, _, end in extents):
         raise HeifError("cut off")
     if sum(end - start for _, start, end in extents) > 4 * len(data):
