@@ -21,11 +21,12 @@ onstart:
 
 # Snakemake has noted by now which jobs have ended.
 onsuccess:
-    staging.sweep(Path(OUTPUT))
+    sweep_output()
 
 
 onerror:
-    staging.sweep(Path(OUTPUT))
+    sweep_output()
+    name_unfinished()
 
 
 rule all:

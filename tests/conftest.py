@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv
 
+Crop = Callable[..., list[dict[str, str]]]
+
 
 @pytest.fixture(scope="session")
 def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -21,43 +23,51 @@ def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.fixture
-def crop(tmp_path: Path, model_json: Path) -> Callable[..., list[dict[str, str]]]:
-    """Runs the crop job on an archive, with `settings` over the defaults; gives the manifest. Output is in
-    `tmp_path / "output"`."""
+@pytest.fixture(scope="session")
+def crop_in(model_json: Path) -> Callable[[Path], Crop]:
+    """For a folder, what runs the crop job on an archive, with `settings` over the defaults, and gives the manifest;
+    output and logs are in that folder."""
     from zipcrop import job
     from zipcrop.catalog import fingerprint
 
-    def run(
-        zip_path: Path,
-        device: str = "cpu",
-        engine: str = "openvino",
-        batch: int = 16,
-        workers: int | str = 1,
-        output: str = "output",
-        **settings: Any,
-    ) -> list[dict[str, str]]:
-        archive = zip_path.stem
-        fingerprint.cache_clear()
-        job.run(
-            job.Job(
-                archive=archive,
-                zip=str(zip_path),
-                fingerprint=fingerprint(str(zip_path)),
-                model=model_json,
-                output=tmp_path / output,
-                log=tmp_path / "logs" / f"{archive}.log",
-                settings={**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}},
-                device=device,
-                engine=engine,
-                batch=batch,
-                workers=workers,
-                threads=2,
+    def crop_in(folder: Path) -> Crop:
+        def crop(
+            zip_path: Path,
+            device: str = "cpu",
+            engine: str = "openvino",
+            batch: int = 16,
+            workers: int | str = 1,
+            output: str = "output",
+            **settings: Any,
+        ) -> list[dict[str, str]]:
+            archive = zip_path.stem
+            job.run(
+                job.Job(
+                    archive=archive,
+                    zip=str(zip_path),
+                    fingerprint=fingerprint(str(zip_path)),
+                    model=model_json,
+                    output=folder / output,
+                    log=folder / "logs" / f"{archive}.log",
+                    settings={**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}},
+                    device=device,
+                    engine=engine,
+                    batch=batch,
+                    workers=workers,
+                    threads=2,
+                )
             )
-        )
-        return read_csv(tmp_path / output / "manifests" / f"{archive}.csv")
+            return read_csv(folder / output / "manifests" / f"{archive}.csv")
 
-    return run
+        return crop
+
+    return crop_in
+
+
+@pytest.fixture
+def crop(tmp_path: Path, crop_in: Callable[[Path], Crop]) -> Crop:
+    """Runs the crop job as `crop_in` says, in `tmp_path`."""
+    return crop_in(tmp_path)
 
 
 @pytest.fixture(scope="session")

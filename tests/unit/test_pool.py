@@ -15,6 +15,7 @@ import pytest
 from zipcrop import pool
 from zipcrop.errors import MachineError
 from zipcrop.manifest import Outcome
+from zipcrop.names import OutputName
 from zipcrop.watchdog import Board
 
 
@@ -45,14 +46,15 @@ def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, c
             connection.recv()
         os.kill(os.getpid(), signal.SIGILL)
     if task.deadly_while_loading and not careful:
-        indices = connection.recv()
+        indices = dict(connection.recv())
         if task.deadly & set(indices):
             os.kill(os.getpid(), signal.SIGSEGV)
         for index in indices:
             connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
     connection.send(("ready", None))
-    while (indices := connection.recv()) is not None:
-        for index in indices:
+    while (members := connection.recv()) is not None:
+        for index, name in members:
+            assert name == NAMES[index]
             if index in task.deadly:
                 os.kill(os.getpid(), signal.SIGSEGV)
             if index in task.out_of_memory:
@@ -70,13 +72,16 @@ def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, c
             connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
 
 
+NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
+
+
 @pytest.fixture(autouse=True)
 def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.worker, "main", fake_worker)
 
 
 def run(task: FakeTask, members: int, workers: int) -> list[Outcome]:
-    return list(pool.Pool(task, workers).run(range(members)))  # type: ignore[arg-type]
+    return list(pool.Pool(task, NAMES, workers).run(range(members)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from zipcrop import RESULTS_VERSION, catalog, errors, lock, model, settings, staging
+from zipcrop import RESULTS_VERSION, catalog, errors, lock, model, progress, settings, staging
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even
 # if nobody has activated its environment.
@@ -47,6 +47,27 @@ def lock_output():
         )
     except OSError as error:
         sys.exit(f"zipcrop: error: {errors.MachineError.from_os_error(error, f'opening the folder {OUTPUT}')}")
+
+
+def sweep_output():
+    """Removes what was kept staged until Snakemake had noted that its job ended, and the lock."""
+    try:
+        staging.sweep(Path(OUTPUT))
+        Path(OUTPUT, ".lock").unlink()
+    except OSError:
+        pass  # the end of the next run tries again
+
+
+def name_unfinished():
+    """Says at the end of a run that failed what is not done, and why, since it may have happened hours before."""
+    unfinished = [archive for archive in ARCHIVES if not Path(OUTPUT, "manifests", f"{archive}.csv").exists()]
+    if unfinished:
+        print(f"zipcrop: not done: {len(unfinished)} of {len(ARCHIVES)} archives; run again to carry on", file=sys.stderr)
+    for archive in unfinished[:20]:
+        why = progress.last_words(Path("logs", "crop", f"{archive}.log"))
+        print(f"  {archive}: {why or 'not begun, or killed'}", file=sys.stderr)
+    if len(unfinished) > 20:
+        print(f"  … and {len(unfinished) - 20} more", file=sys.stderr)
 
 
 def targets():

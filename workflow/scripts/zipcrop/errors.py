@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class ZipcropError(Exception):
@@ -32,7 +33,7 @@ class MachineError(ZipcropError):
     def from_os_error(cls, error: OSError, doing: str) -> MachineError:
         """The sentence for `error`, which came up while `doing` (such as "writing crops of images(1)")."""
         what = os.strerror(error.errno) if error.errno else str(error)
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({error.filename})" if error.filename and str(error.filename) not in doing else ""
         advice = {
             errno.ENOSPC: "free some space and run again",
             errno.EDQUOT: "raise the quota or free some space, and run again",
@@ -42,6 +43,15 @@ class MachineError(ZipcropError):
             errno.EROFS: "choose a writable folder and run again",
         }.get(error.errno or 0, "check the disk and run again")
         return cls(f"{what} while {doing}{where}; {advice}")
+
+
+@contextlib.contextmanager
+def machine_faults(doing: str) -> Iterator[None]:
+    """Turns each OSError of the `with` block into a MachineError that says what the block was `doing`."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError.from_os_error(error, doing) from None
 
 
 def run_script(main: Callable[[], None]) -> None:

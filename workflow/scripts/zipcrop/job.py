@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from zipcrop import RESULTS_VERSION, device, manifest
 from zipcrop.archive import Archive, ArchiveError, Limits, Member
 from zipcrop.catalog import fingerprint
-from zipcrop.errors import MachineError, ZipcropError
+from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.manifest import Outcome
 from zipcrop.model import Model
 from zipcrop.names import output_names
@@ -52,11 +53,10 @@ def run(job: Job) -> None:
 
     Raises MachineError for a fault of the machine; then nothing is published, and the next run carries on.
     """
-    try:
-        with Progress(job.archive, job.log) as progress:
-            _run(job, progress)
-    except OSError as error:
-        raise MachineError.from_os_error(error, f"working on {job.zip}") from None
+    doing = f"cropping {job.zip} into {job.output}"
+    # Twice, since the log is to have the sentence, too, and may itself be at fault.
+    with machine_faults(doing), Progress(job.archive, job.log) as progress, machine_faults(doing):
+        _run(job, progress)
 
 
 def _run(job: Job, progress: Progress) -> None:
@@ -74,15 +74,15 @@ def _run(job: Job, progress: Progress) -> None:
                 members = archive.members()
         except ArchiveError as error:
             progress.say(f"the archive failed: {error}")
-            rows = manifest.failed_archive_rows(job.archive, str(error))
+            rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
         else:
             photos = [member for member in members if not member.skip]
-            names = output_names([member.name for member in photos])
+            wanted = output_names([member.name for member in photos])
+            names = {member.index: name for member, name in zip(photos, wanted, strict=True)}
             task = Task(
                 archive=job.archive,
                 zip=job.zip,
                 fingerprint=job.fingerprint,
-                names={member.index: name for member, name in zip(photos, names, strict=True)},
                 staging=staging.folder,
                 log=job.log,
                 model=model,
@@ -99,10 +99,14 @@ def _run(job: Job, progress: Progress) -> None:
                 limits=limits,
                 seconds=job.settings["limits.seconds"],
             )
-            _work(Pool(task, workers), members, done, staging, progress, clock)
-            rows = _account(job.archive, members, done)
+            _work(Pool(task, names, workers), members, done, staging, progress, clock)
+            if sorted(done) != [member.index for member in members]:
+                raise ZipcropError(
+                    f"{job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
+                )
+            rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
             staging.check_files(file for outcome in done.values() for file in outcome.files())
-            progress.say(_closing_line(rows, clock.seconds()))
+            progress.say(_closing_line(done.values(), clock.seconds()))
         record = {
             "archive": job.archive,
             "zip": job.zip,
@@ -157,16 +161,9 @@ def _work(
         progress.step(is_image=outcome.width is not None)
 
 
-def _account(archive: str, members: list[Member], done: dict[int, Outcome]) -> list[dict[str, Any]]:
-    """The manifest's rows; every member must have come to exactly one outcome."""
-    if sorted(done) != [member.index for member in members]:
-        raise ZipcropError(f"{archive}: {len(members)} members, but {len(done)} outcomes; please report this bug")
-    return [row for member in members for row in manifest.rows(archive, member, done[member.index])]
-
-
-def _closing_line(rows: list[dict[str, Any]], seconds: float) -> str:
-    members = Counter({row["member_index"]: row["status"] for row in rows}.values())
-    crops = sum(row["status"] == "person" for row in rows)
+def _closing_line(outcomes: Collection[Outcome], seconds: float) -> str:
+    members = Counter(outcome.status for outcome in outcomes)
+    crops = sum(len(outcome.persons) for outcome in outcomes if outcome.status == "person")
     images = sum(members[status] for status in ("person", "no_person", "rejected"))
     parts = [f"{members['person']} with people ({crops} crops)", f"{members['no_person']} without"]
     parts += [f"{members[status]} {status}" for status in ("rejected", "failed", "skipped") if members[status]]

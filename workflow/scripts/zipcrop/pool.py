@@ -8,12 +8,13 @@ import multiprocessing.connection as mp_connection
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zipcrop import worker
 from zipcrop.errors import MachineError
 from zipcrop.manifest import Outcome
+from zipcrop.names import OutputName
 from zipcrop.watchdog import Watchdog
 
 # How often workers are looked at, seconds.
@@ -49,9 +50,11 @@ class _Process:
 class Pool:
     """Spawned worker processes that work on one archive."""
 
-    def __init__(self, task: worker.Task, count: int) -> None:
-        """`count` workers for `task`, none of them started."""
+    def __init__(self, task: worker.Task, names: Mapping[int, OutputName], count: int) -> None:
+        """`count` workers for `task`, none of them started. `names` are the members' output names, by index; they go to
+        workers with the members, since there may be a million."""
         self._task = task
+        self._names = names
         self._count = count
         # "spawn": CUDA and threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
@@ -101,7 +104,7 @@ class Pool:
                 chunk = self._pending.popleft()
                 process.chunks.append(chunk)
                 try:
-                    process.connection.send(chunk.indices)
+                    process.connection.send([(index, self._names[index]) for index in chunk.indices])
                 except (BrokenPipeError, ConnectionError):
                     break  # it has died, which `_receive` sees to
 

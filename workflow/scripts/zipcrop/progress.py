@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TextIO
 
 _INTERVAL = 5.0
+_STOPPED = "stopped: "
 
 
 class Progress:
@@ -31,7 +32,7 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None:
-            self.log(f"stopped: {error or type(error).__name__}")
+            self.log(f"{_STOPPED}{error or type(error).__name__}")
         with contextlib.suppress(OSError):
             self._log.close()
 
@@ -64,6 +65,15 @@ class Progress:
         # Where the disk is full, it is for those who write results to say so.
         with contextlib.suppress(OSError):
             self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self._archive}: {message}\n")
+
+
+def last_words(log: Path) -> str:
+    """Why the job that wrote the log stopped; empty where it does not say so."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(_STOPPED)[2] for line in reversed(lines) if f": {_STOPPED}" in line), "")
 
 
 def in_words(seconds: float) -> str:

@@ -24,8 +24,11 @@ FOLDERS = ("Person", "No_Person")
 
 # Names of files and folders in a staging folder; those that are staged under a key are called after its hash.
 _LOCK = "lock"
+_RESERVE = "reserve"
 _JOURNAL = "journal.jsonl"
 _PUBLISHED = "published"
+# Bytes. What Snakemake notes and logs of a job that has filled the disk has to go somewhere.
+_RESERVE_SIZE = 1 << 20
 # What a file system answers that has no hard links, or no room for one more to a file.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -37,7 +40,7 @@ class Staging:
         """Below the folder `output`, for `archive`, keyed by the texts `key`. What was staged for the same archive
         under another key is removed.
 
-        Raises MachineError where another job is at work on the same archive.
+        Raises MachineError where another job is at work on the same archive, OSError where the disk is full.
         """
         self._output = output
         self._archive = archive
@@ -52,8 +55,15 @@ class Staging:
         self.folder = self._parent / hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
         self._journal = self.folder / _JOURNAL
         for stale in self._parent.iterdir():
-            if stale != self.folder and stale.name != _LOCK:
+            if stale != self.folder and stale.is_dir():
                 _remove_staged(stale)
+        self._reserve = self._parent / _RESERVE
+        try:
+            # Random, since some file systems take no room for zeros.
+            self._reserve.write_bytes(os.urandom(_RESERVE_SIZE))
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            raise
         for name in FOLDERS:
             (self.folder / name / archive).mkdir(parents=True, exist_ok=True)
 
@@ -61,6 +71,7 @@ class Staging:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._reserve.unlink()
         self._lock.close()
 
     def resume(self) -> tuple[dict[int, Outcome], float]:
@@ -177,7 +188,7 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
             for folder in parent.iterdir():
                 if folder.is_dir() and ((folder / _PUBLISHED).exists() or (live is not None and archive not in live)):
                     _remove_staged(folder)
-            if [path.name for path in parent.iterdir()] == [_LOCK]:
+            if not any(path.is_dir() for path in parent.iterdir()):
                 remove_with_empty_parents(parent, output)
 
 

@@ -25,7 +25,7 @@ from zipcrop import imports, orphan
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
 from zipcrop.catalog import fingerprint
-from zipcrop.errors import MachineError, ZipcropError
+from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import ImageError
 from zipcrop.manifest import Outcome, Person
 from zipcrop.names import OutputName
@@ -44,6 +44,10 @@ _BYTES_PER_THREAD = 128 * 1024**2
 """A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""
 _LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
 """A GPU takes whole batches."""
+_BYTES_FOR_FILES = 64 * 1024**2
+"""What is read and not yet decoded."""
+_MOST_DECODING_BYTES = 9
+"""Bytes for each of limits.megapixels that decoding may take: JPEG's. Some formats take twice as much."""
 
 OUT_OF_MEMORY = 75
 """Exit status of a worker that has no memory left: the pool then tries what it had in hand by halves, as if it had
@@ -67,8 +71,6 @@ class Task:
     archive: str
     zip: str
     fingerprint: str
-    names: dict[int, OutputName]
-    """Of the members that may be images, by member index."""
     staging: Path
     """Folder that stands for the output folder until the results are published."""
     log: Path
@@ -98,6 +100,7 @@ class _Photo:
     """A member on its way through the worker."""
 
     index: int
+    name: OutputName
     data: bytes
     image: np.ndarray | None
     """In full size; None if it was decoded at a reduced size."""
@@ -116,7 +119,7 @@ def most_busy_threads(threads: int) -> int:
 
 
 # Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From
-# the pool: a list of member indices, or None for the end.
+# the pool: a list of pairs, a member's index and its output name, or None for the end.
 def main(connection: Connection, places: Sequence[int], task: Task, careful: bool) -> None:
     """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`). If `careful`,
     it tries its engine before it has any member."""
@@ -166,9 +169,8 @@ class _Worker:
         self._task = task
         self._careful = careful
         try:
-            self._archive = Archive(task.zip, task.limits)
-        except OSError as error:
-            raise MachineError.from_os_error(error, f"opening {task.zip}") from None
+            with machine_faults(f"opening {task.zip}"):
+                self._archive = Archive(task.zip, task.limits)
         except ArchiveError:
             raise MachineError(f"{task.zip} changed while it was being read; run again") from None
         if fingerprint(task.zip) != task.fingerprint:
@@ -176,9 +178,9 @@ class _Worker:
         in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
         self._budget = ByteBudget(in_flight)
         # Of their own, since who decodes a file holds its bytes, and who writes a photo its pixels.
-        self._budget_for_files = ByteBudget(_BYTES_PER_THREAD)
+        self._budget_for_files = ByteBudget(_BYTES_FOR_FILES)
         self._budget_for_crops = ByteBudget(in_flight)
-        self._todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[tuple[int, OutputName] | None] = queue.SimpleQueue()
         self._decoded: Buckets[_Photo] = Buckets()
         self._detected: queue.SimpleQueue[tuple[_Photo, np.ndarray] | None] = queue.SimpleQueue()
 
@@ -194,9 +196,9 @@ class _Worker:
         readers = self._start(self._read_and_decode, max(2, self._task.threads))
         writers = self._start(self._write, max(1, self._task.threads // 2))
         try:
-            while (indices := self._connection.recv()) is not None:
-                for index in indices:
-                    self._todo.put(index)
+            while (members := self._connection.recv()) is not None:
+                for member in members:
+                    self._todo.put(member)
         except (EOFError, ConnectionError):
             os._exit(1)  # the job is gone, and nobody waits for results
         _finish(readers, lambda: self._todo.put(None))
@@ -235,47 +237,63 @@ class _Worker:
             os._exit(1)
 
     def _read_and_decode(self) -> None:
-        while (index := self._todo.get()) is not None:
+        while (member := self._todo.get()) is not None:
+            index, name = member
             try:
-                self._decoded.put(self._read_and_decode_one(index))
+                self._decoded.put(self._read_and_decode_one(index, name))
             except NotAnImage as error:
                 self._send(("outcome", Outcome(index, "skipped", str(error))))
             except (MemberError, ImageError) as error:
                 self._send(("outcome", Outcome(index, "failed", str(error))))
-            except OSError as error:
-                raise MachineError.from_os_error(error, f"reading {self._task.zip}") from None
 
-    def _read_and_decode_one(self, index: int) -> _Photo:
+    def _read_and_decode_one(self, index: int, name: OutputName) -> _Photo:
+        from zipcrop import image
+
         memory = self._archive.memory(index)
         self._budget_for_files.acquire(memory)
         try:
-            data = self._archive.read(index)
+            with machine_faults(f"reading {self._task.zip}"):
+                data = self._archive.read(index)
             with self._board.member(index):
-                header = self._allowed_size(data)
-                reduction = self._reduction(data, header)
+                size = self._allowed_size(data)
+                reduction = self._reduction(data, size)
+            pixels = size[0] * size[1] // reduction**2 if size else int(self._task.limits.megapixels * 1e6)
             # What the photo will hold until it is written: the file, the pixels and the letterbox.
-            pixels = header[0] * header[1] // reduction**2 if header else int(self._task.limits.megapixels * 1e6)
             cost = len(data) + 3 * (pixels + self._task.image_size**2)
-            self._budget.acquire(cost)
+            cost_of_decoding = (image.decoding_bytes(data) - 3) * pixels
+            self._budget.acquire(cost + cost_of_decoding)
         finally:
             self._budget_for_files.release(memory)
         try:
             with self._board.member(index):
-                return self._decode(index, data, header, reduction, cost)
+                full, letterbox, letterboxed = self._decode(data, size, reduction)
         except BaseException:
             self._budget.release(cost)
             raise
+        finally:
+            self._budget.release(cost_of_decoding)
+        return _Photo(index, name, data, full, letterbox, letterboxed, cost)
 
     def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
+        """Width and height by the header, if they can be known. Raises ImageError if that is too much."""
         from zipcrop import image
 
         size = image.header_size(data)
+        if size is None:
+            return None
         limit = self._task.limits.megapixels
-        if size is not None and size[0] * size[1] > limit * 1e6:
+        if size[0] * size[1] > limit * 1e6:
             raise ImageError(f"{size[0]}x{size[1]} pixels are more than limits.megapixels ({limit:g})")
+        if size[0] * size[1] * image.decoding_bytes(data) > limit * 1e6 * _MOST_DECODING_BYTES:
+            raise ImageError(
+                f"{size[0]}x{size[1]} pixels of this format take too much memory to decode (limits.megapixels)"
+            )
         return size
 
-    def _decode(self, index: int, data: bytes, size: tuple[int, int] | None, reduction: int, cost: int) -> _Photo:
+    def _decode(
+        self, data: bytes, size: tuple[int, int] | None, reduction: int
+    ) -> tuple[np.ndarray | None, Letterbox, np.ndarray]:
+        """The image in full size, or None if it was reduced; its letterbox; and the image in it."""
         from zipcrop import image
 
         decoded = image.decode(data, reduction)
@@ -284,7 +302,7 @@ class _Worker:
             # Upright, it may lie on its side.
             width, height = size if (width >= height) == (size[0] >= size[1]) else (size[1], size[0])
         letterbox = self._fit(height, width)
-        return _Photo(index, data, decoded if reduction == 1 else None, letterbox, letterbox.apply(decoded), cost)
+        return decoded if reduction == 1 else None, letterbox, letterbox.apply(decoded)
 
     def _fit(self, height: int, width: int) -> Letterbox:
         from zipcrop.letterbox import Letterbox
@@ -358,7 +376,7 @@ class _Worker:
             if score > self._task.thresholds.confidence
         ]
         if not found:
-            file = f"No_Person/{self._task.archive}/{self._task.names[photo.index].original}"
+            file = f"No_Person/{self._task.archive}/{photo.name.original}"
             self._write_file(file, photo.data)
             best = round(float(persons[0, 4]), 6) if len(persons) else None
             return Outcome(photo.index, "no_person", "", width, height, (), best, file)
@@ -369,7 +387,7 @@ class _Worker:
             return Outcome(photo.index, "rejected", reason, width, height, (found[0],))
         kept = []
         for k, (person, data) in enumerate(encoded):
-            name = self._task.names[photo.index].crop(k, self._task.crop.format)
+            name = photo.name.crop(k, self._task.crop.format)
             file = f"Person/{self._task.archive}/{name}"
             self._write_file(file, data)
             kept.append(Person(person.box, person.confidence, file))
@@ -414,11 +432,12 @@ class _Worker:
 
     def _write_file(self, file: str, data: bytes) -> None:
         path = self._task.staging / file
-        try:
-            path.write_bytes(data)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        with machine_faults(f"writing {path}"):
+            try:
+                path.write_bytes(data)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
 
 
 def _rounded(box: np.ndarray) -> tuple[float, float, float, float]:
