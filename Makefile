@@ -42,8 +42,9 @@ demo-archives: setup
 test: $(DEV_STAMP) ## run the tests, but for the slow ones
 	$(BIN)/python -m pytest -q -n auto -m "not slow" tests
 
-test-all: $(DEV_STAMP) ## run all tests, the slow ones included
-	$(BIN)/python -m pytest -q -n auto tests
+test-all: $(DEV_STAMP) ## run the slow tests, and then all others
+	$(BIN)/python -m pytest -q -n auto -m slow tests
+	$(MAKE) test
 
 bench: $(DEV_STAMP) ## measure speed and memory against other ways to do the job (BENCH="--rounds 1" passes options)
 	PYTHONPATH=$(CURDIR)/workflow/scripts $(BIN)/python benchmarks/bench.py $(BENCH)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv
+from support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
 
 Crop = Callable[..., list[dict[str, str]]]
 
@@ -72,7 +72,7 @@ def crop(tmp_path: Path, crop_in: Callable[[Path], Crop]) -> Crop:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workflow that has run once, over two archives with ugly names; copied by `workflow`."""
+    """A workflow that has run once, without a network, over two archives with ugly names; copied by `workflow`."""
     folder = tmp_path_factory.mktemp("prepared")
     workflow = Workflow.create(folder)
     make_zip(
@@ -87,7 +87,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     )
     make_zip(folder / "raw_zips" / "-Größe [2]" / "it's.ZIP", [("zidane.jpg", encoded("zidane"))])
-    result = workflow.run("--cores", "2", "--resources", "gpu=1")
+    result = workflow.run("--cores", "2", "--resources", "gpu=1", env=without_network(folder))
     assert result.returncode == 0, result.stdout
     (folder / "first_run.txt").write_text(result.stdout)
     return folder

@@ -71,6 +71,37 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+# Python imports a module of this name by itself, in every process, where it finds it on the path.
+_GUARD = """
+import os, socket
+
+def refuse(*arguments, **options):
+    with open(os.environ["NETWORK_USED"], "a") as file:
+        print(os.getpid(), arguments, file=file)
+    raise OSError("no network in tests")
+
+class Guarded(socket.socket):
+    def connect(self, address):
+        if self.family != socket.AF_UNIX:
+            refuse("connect", address)
+        super().connect(address)
+
+    connect_ex = connect
+
+socket.socket = Guarded
+socket.getaddrinfo = socket.gethostbyname = refuse
+"""
+
+
+def without_network(folder: Path) -> dict[str, str]:
+    """An environment whose Python processes cannot use the network, and write each try into the file
+    `folder / "network_used"`."""
+    guard = folder / "guard"
+    guard.mkdir(parents=True)
+    (guard / "sitecustomize.py").write_text(_GUARD)
+    return {"PYTHONPATH": str(guard), "NETWORK_USED": str(folder / "network_used")}
+
+
 class Workflow:
     """The workflow in a folder of its own, run by the real snakemake."""
 

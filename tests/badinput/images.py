@@ -146,6 +146,14 @@ def png_with(kind: bytes, body: bytes) -> bytes:
     return data[:33] + chunk(kind, body) + data[33:]
 
 
+def png_with_long_chunk() -> bytes:
+    """The bus as PNG whose pixels are said to be 4 GB."""
+    data = bytearray(bus_file("png"))
+    at = data.index(b"IDAT")
+    data[at - 4 : at] = struct.pack(">I", 0xF0000000)
+    return bytes(data)
+
+
 def png_header(width: int, height: int) -> bytes:
     header = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
@@ -497,6 +505,7 @@ case(BLANK, "heic", "a.heic", lambda: blank_from(heic(), 0.5))
 case(BLANK, "heic of tiles", "a.heic", lambda: blank_from(heic(tile_size=128), 0.9))
 case(f"failed: {DAMAGED}", "avif, blank from 50 % on", "a.avif", lambda: blank_from(bus_file("avif"), 0.5))
 case(f"failed: {DAMAGED}", "gif, blank from 50 % on", "a.gif", lambda: blank_from(bus_file("gif"), 0.5))
+case(f"failed: {DAMAGED}", "png, a chunk that says 4 GB", "a.png", png_with_long_chunk)
 case(f"failed: {DAMAGED}", "png, bits flipped", "a.png", lambda: flipped(bus_file("png")))
 case(f"failed: {DAMAGED}", "avif, bits flipped", "a.avif", lambda: flipped(bus_file("avif")))
 for what, data in {
@@ -543,4 +552,22 @@ def bombs() -> list[tuple[str, bytes]]:
         (".jpg", many_scans()),
         (".png", png_with(b"zTXt", b"Comment\0\0" + deflated_zeros())),
         (".png", png_with(b"iCCP", b"icc\0\0" + deflated_zeros())),
+        (".png", png_with_long_chunk()),
     ]
+
+
+def bombs_by_header() -> dict[str, bytes]:
+    """Small files that declare, in one way or another, far more than they hold."""
+    return {
+        "PNG, size": png_header(20_000, 20_000),
+        "PNG, chunk": png_with_long_chunk(),
+        "JPEG, size": jpeg_with_size(40_000, 40_000),
+        "TIFF, size": tiff_with_size(20_000, 20_000),
+        "JPEG 2000, size": jp2_with_size(20_000, 20_000, True),
+        "JPEG 2000, size in the codestream": jp2_with_size(20_000, 20_000, False),
+        "Radiance, size": radiance_header(20_000, 20_000),
+        "HEIC, size": boxes_with_size(heic(lambda: plain(64, 64)), 2_000, 2_000),
+        "HEIC, tiles": heic_with_large_tiles(),
+        "HEIC, cut out": heic_with_crop(),
+        "AVIF, size": boxes_with_size(bus_file("avif"), 2_000, 2_000),
+    }

@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,18 @@ def test_entries_are_what_zipfile_says(tmp_path: Path) -> None:
             assert (entry.name, entry.flags, entry.method) == (info.filename, info.flag_bits, info.compress_type)
             assert (entry.crc32, entry.compressed_size, entry.size) == (info.CRC, info.compress_size, info.file_size)
             assert (entry.mode, entries.offset(index)) == (info.external_attr >> 16, info.header_offset)
+
+
+@pytest.mark.parametrize("wrong", [b"", b"\0", b"caf\xe9.jpg"], ids=["empty", "NUL", "not UTF-8"])
+def test_a_unicode_path_that_is_no_name_is_passed_over(wrong: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    info = zipfile.ZipInfo("caf?.jpg")
+    body = b"\1" + zlib.crc32(b"caf?.jpg").to_bytes(4, "little") + wrong
+    info.extra = struct.pack("<2H", 0x7075, len(body)) + body
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(info, b"")
+    with opened(path) as descriptor:
+        assert [entry.name for entry in Directory(descriptor, 1)] == ["caf?.jpg"]
 
 
 def test_blocks_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import base64
 import csv
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from support import ROOT, WEIGHTS, Workflow, encoded, make_zip
+from support import ROOT, WEIGHTS, Workflow, encoded, make_zip, without_network
 
 ALL = {"crop_archive": 2, "summarize": 1}
 
@@ -179,6 +181,17 @@ def test_names_that_snakemake_cannot_carry_are_refused(workflow: Workflow) -> No
     result = workflow.run("-n")
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1].startswith("zipcrop: error: archive 'a{b}.zip' in raw_zips has a brace")
+
+
+def test_nothing_uses_the_network(prepared: Path, tmp_path: Path) -> None:
+    """But the step that fetches weights, which is in test_fetch.py; here they are there."""
+    assert not (prepared / "network_used").exists()
+    # The guard is not blind.
+    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    for line in (code, "import urllib.request; urllib.request.urlopen('http://localhost:9')"):
+        environment = {**os.environ, **without_network(tmp_path / str(len(line)))}
+        subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, check=False)
+        assert (tmp_path / str(len(line)) / "network_used").exists()
 
 
 def test_report(workflow: Workflow) -> None:

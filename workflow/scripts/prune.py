@@ -1,9 +1,9 @@
-"""Deletes the results of archives that are gone."""
+"""Deletes the results of archives that are gone, and what is staged of them."""
 
 import argparse
 from pathlib import Path
 
-from zipcrop import catalog, summary
+from zipcrop import catalog, staging, summary
 from zipcrop.errors import run_script
 
 
@@ -17,6 +17,7 @@ def main() -> None:
     for archive in orphans:
         summary.remove(options.output, archive, live)
         print(f"deleted the results of {archive}")
+    staging.sweep(options.output, live)
     if not orphans:
         print(f"nothing to prune in {options.output}")
 

@@ -7,6 +7,7 @@ section 4.3; the numbers below are its sections.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -286,11 +287,16 @@ def _name(raw: bytes, flags: int, extra: bytes) -> str:
     unicode_path = _extra_field(extra, _UNICODE_PATH) if extra else b""
     # Version 1 and the CRC of the name that it stands for, lest it be of an entry that has been renamed since.
     if unicode_path[:5] == b"\1" + zlib.crc32(raw).to_bytes(4, "little"):
-        raw, flags = unicode_path[5:], flags | _FLAG_UTF8
+        with contextlib.suppress(UnicodeDecodeError):
+            if name := _up_to_nul(unicode_path[5:].decode()):
+                return name
     try:
-        name = raw.decode("utf-8" if flags & _FLAG_UTF8 else "cp437")
+        return _up_to_nul(raw.decode("utf-8" if flags & _FLAG_UTF8 else "cp437"))
     except UnicodeDecodeError:
-        name = raw.decode("cp437")  # never fails
+        return _up_to_nul(raw.decode("cp437"))  # never fails
+
+
+def _up_to_nul(name: str) -> str:
     return name.partition("\0")[0]
 
 

@@ -340,8 +340,8 @@ def _why_not(data: bytes) -> str:
 
 
 def _holds_its_chunks(data: bytes) -> bool:
-    """Whether no chunk of a PNG is longer than what is left of the file: OpenCV takes as much memory as a chunk says, up
-    to 4 GiB, before it looks whether there is any more to read."""
+    """Whether no chunk of a PNG is longer than what is left of the file: OpenCV takes as much memory as a chunk says,
+    up to 4 GiB, before it looks whether there is any more to read."""
     at = len(_PNG)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)

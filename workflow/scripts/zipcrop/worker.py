@@ -44,7 +44,7 @@ _BYTES_PER_THREAD = 128 * 1024**2
 """A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""
 _LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
 """A GPU takes whole batches."""
-_BYTES_FOR_FILES = 64 * 1024**2
+_FILE_BYTES_PER_THREAD = 32 * 1024**2
 """What is read and not yet decoded."""
 _MOST_DECODING_BYTES = 9
 """Bytes for each of limits.megapixels that decoding may take: JPEG's. Some formats take twice as much."""
@@ -178,7 +178,7 @@ class _Worker:
         in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
         self._budget = ByteBudget(in_flight)
         # Of their own, since who decodes a file holds its bytes, and who writes a photo its pixels.
-        self._budget_for_files = ByteBudget(_BYTES_FOR_FILES)
+        self._budget_for_files = ByteBudget(task.threads * _FILE_BYTES_PER_THREAD)
         self._budget_for_crops = ByteBudget(in_flight)
         self._todo: queue.SimpleQueue[tuple[int, OutputName] | None] = queue.SimpleQueue()
         self._decoded: Buckets[_Photo] = Buckets()
@@ -262,16 +262,16 @@ class _Worker:
             cost = len(data) + 3 * (pixels + self._task.image_size**2)
             cost_of_decoding = (image.decoding_bytes(data) - 3) * pixels
             self._budget.acquire(cost + cost_of_decoding)
+            try:
+                with self._board.member(index):
+                    full, letterbox, letterboxed = self._decode(data, size, reduction)
+            except BaseException:
+                self._budget.release(cost)
+                raise
+            finally:
+                self._budget.release(cost_of_decoding)
         finally:
             self._budget_for_files.release(memory)
-        try:
-            with self._board.member(index):
-                full, letterbox, letterboxed = self._decode(data, size, reduction)
-        except BaseException:
-            self._budget.release(cost)
-            raise
-        finally:
-            self._budget.release(cost_of_decoding)
         return _Photo(index, name, data, full, letterbox, letterboxed, cost)
 
     def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
