@@ -208,6 +208,20 @@ def tiff_with_size(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def tiled_tiff(side: int, tile: int, big: bool = False) -> bytes:
+    """One tile of black, of which the picture is the upper left corner; as BigTIFF if `big`."""
+    pixels = zlib.compress(bytes(3 * tile * tile), 1)
+    tags = {256: side, 257: side, 258: 8, 259: 8, 262: 2, 277: 3, 322: tile, 323: tile, 324: 0, 325: len(pixels)}
+    pointer, begin = (
+        ("Q", struct.pack("<2s3HQ", b"II", 43, 8, 0, 16)) if big else ("I", struct.pack("<2sHI", b"II", 42, 8))
+    )
+    entry, count = f"<HH{pointer}{pointer}", struct.pack("<Q" if big else "<H", len(tags))
+    end = struct.pack(f"<{pointer}", 0)
+    tags[324] = len(begin + count + end) + len(tags) * struct.calcsize(entry)
+    entries = b"".join(struct.pack(entry, tag, 3 if tag == 258 else 4, 1, value) for tag, value in tags.items())
+    return begin + count + entries + end + pixels
+
+
 def jp2_with_size(width: int, height: int, box_too: bool) -> bytes:
     """The size is in the codestream, and in a box before it, which Pillow reads."""
     data = bytearray(saved(plain(64, 48), "jpeg2000"))
@@ -468,6 +482,10 @@ for side in (20_000, 40_000, 9_000, 50):
     case(f"failed: {reason}", f"HEIC of 64 pixels a side that says {side}", "a.heic", made)
 case(BEYOND, "HEIC that is cut out of a huge one", "a.heic", heic_with_crop)
 case(BEYOND, "HEIC of huge tiles", "a.heic", heic_with_large_tiles)
+case(BEYOND, "TIFF of huge tiles", "a.tif", functools.partial(tiled_tiff, 64, 16_000))
+case(BEYOND, "BigTIFF of huge tiles", "a.tif", functools.partial(tiled_tiff, 64, 16_000, True))
+case("no_person: ", "TIFF of tiles", "a.tif", functools.partial(tiled_tiff, 300, 512))
+case("no_person: ", "BigTIFF of tiles", "a.tif", functools.partial(tiled_tiff, 300, 512, True))
 case(f"failed: {DAMAGED}", "AVIF of 20000", "a.avif", lambda: boxes_with_size(bus_file("avif"), 20_000, 20_000))
 
 # -- What is not whole, or not as it was ------------------------------------------------------------------------------
@@ -553,6 +571,7 @@ def bombs() -> list[tuple[str, bytes]]:
         (".png", png_with(b"zTXt", b"Comment\0\0" + deflated_zeros())),
         (".png", png_with(b"iCCP", b"icc\0\0" + deflated_zeros())),
         (".png", png_with_long_chunk()),
+        (".tif", tiled_tiff(64, 16_000)),
     ]
 
 
@@ -563,6 +582,8 @@ def bombs_by_header() -> dict[str, bytes]:
         "PNG, chunk": png_with_long_chunk(),
         "JPEG, size": jpeg_with_size(40_000, 40_000),
         "TIFF, size": tiff_with_size(20_000, 20_000),
+        "TIFF, tile": tiled_tiff(64, 16_000),
+        "BigTIFF, tile": tiled_tiff(64, 16_000, big=True),
         "JPEG 2000, size": jp2_with_size(20_000, 20_000, True),
         "JPEG 2000, size in the codestream": jp2_with_size(20_000, 20_000, False),
         "Radiance, size": radiance_header(20_000, 20_000),

@@ -191,27 +191,37 @@ def _is_text(begin: bytes) -> bool:
 
 
 _DNG_VERSION, _BITS_PER_SAMPLE = 50706, 258
+_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
+_TIFF_NUMBERS = {3: "H", 4: "I"}
+_LARGEST_TILE = 64_000_000
+"""Pixels of a TIFF's tile, which OpenCV decodes in whole however small the picture is that it is a tile of."""
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:
-    """The tags of a TIFF file's first image, each with its first value where that is a 16-bit number, else 0. Empty
-    where it is no TIFF file, or none of the classic kind."""
-    if not data.startswith(_TIFF[:2]):
+    """The tags of a TIFF file's first image, each with its first value where that is a number of 16 or 32 bits, else 0.
+    Empty where it is no TIFF file."""
+    if not data.startswith(_TIFF):
         return {}
     order = "<" if data[:2] == b"II" else ">"
+    # The classic kind, and BigTIFF.
+    place, pointer, counter = (8, "Q", "Q") if b"+" in data[2:4] else (4, "I", "H")
+    layout = struct.Struct(f"{order}HH{pointer}{pointer}")
+    room = struct.calcsize(pointer)
     tags = {}
     try:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, values, value = struct.unpack_from(f"{order}HHII", data, entry)
-            if kind == 3:
-                place = entry + 8 if values <= 2 else value
-                (value,) = struct.unpack_from(f"{order}H", data, place)
+        (start,) = struct.unpack_from(f"{order}{pointer}", data, place)
+        (count,) = struct.unpack_from(f"{order}{counter}", data, start)
+        start += struct.calcsize(counter)
+        for entry in range(start, start + layout.size * count, layout.size):
+            tag, kind, values, value = layout.unpack_from(data, entry)
+            if kind in _TIFF_NUMBERS:
+                number = _TIFF_NUMBERS[kind]
+                place = entry + layout.size - room if values * struct.calcsize(number) <= room else value
+                (value,) = struct.unpack_from(f"{order}{number}", data, place)
                 tags[tag] = value
             else:
                 tags[tag] = 0
-    except struct.error:
+    except (struct.error, OverflowError):
         pass  # cut off: what was there before counts
     return tags
 
@@ -269,6 +279,8 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
         return _decode_heif(data, reduction)
     if data.startswith(_PNG) and not _holds_its_chunks(data):
         raise ImageError(_DAMAGED)
+    if _has_huge_tiles(_tiff_tags(data)):
+        raise ImageError("cannot be decoded: it declares more than it can hold")
     whole = not is_jpeg(data) or _has_end(data)
     image = _decode(data, reduction)
     if image is None:
@@ -349,6 +361,14 @@ def _holds_its_chunks(data: bytes) -> bool:
         if kind == b"IEND":
             break
     return at <= len(data)
+
+
+def _has_huge_tiles(tags: dict[int, int]) -> bool:
+    """Whether a TIFF's tiles are far larger than the picture that they make up."""
+    picture, tile = (
+        tags.get(width, 0) * tags.get(length, 0) for width, length in ((_WIDTH, _LENGTH), (_TILE_WIDTH, _TILE_LENGTH))
+    )
+    return tile > max(_LARGEST_TILE, 4 * picture)
 
 
 class _Frame(NamedTuple):

@@ -249,8 +249,8 @@ class _Worker:
     def _read_and_decode_one(self, index: int, name: OutputName) -> _Photo:
         from zipcrop import image
 
-        memory = self._archive.memory(index)
-        self._budget_for_files.acquire(memory)
+        size_of_file = self._archive.memory(index)
+        self._budget_for_files.acquire(size_of_file)
         try:
             with machine_faults(f"reading {self._task.zip}"):
                 data = self._archive.read(index)
@@ -271,7 +271,7 @@ class _Worker:
             finally:
                 self._budget.release(cost_of_decoding)
         finally:
-            self._budget_for_files.release(memory)
+            self._budget_for_files.release(size_of_file)
         return _Photo(index, name, data, full, letterbox, letterboxed, cost)
 
     def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
@@ -357,14 +357,17 @@ class _Worker:
 
     def _write(self) -> None:
         while (item := self._detected.get()) is not None:
-            photo, persons = item
-            try:
-                outcome = self._keep(photo, persons)
-            except ImageError as error:
-                height, width = photo.letterbox.height, photo.letterbox.width
-                outcome = Outcome(photo.index, "failed", str(error), width, height)
-            self._budget.release(photo.cost)
-            self._send(("outcome", outcome))
+            self._write_one(*item)
+            del item  # or a giant photo would stay until the next one comes
+
+    def _write_one(self, photo: _Photo, persons: np.ndarray) -> None:
+        try:
+            outcome = self._keep(photo, persons)
+        except ImageError as error:
+            height, width = photo.letterbox.height, photo.letterbox.width
+            outcome = Outcome(photo.index, "failed", str(error), width, height)
+        self._budget.release(photo.cost)
+        self._send(("outcome", outcome))
 
     def _keep(self, photo: _Photo, persons: np.ndarray) -> Outcome:
         """Writes what is kept of `photo`; `persons` as `Engine.detect` gives them."""
