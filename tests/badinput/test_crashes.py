@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -22,9 +23,17 @@ GOOD = encoded("zidane", scale=0.3)
 DEADLY = encoded("bus", scale=0.3)
 
 
+HANGING = encoded("empty", scale=0.3)
+HUGE = encoded("empty", scale=0.4)
+
+
 def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = image.decode) -> np.ndarray:
     if data == DEADLY:
         signal.raise_signal(signal.SIGSEGV)
+    if data == HANGING:
+        re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
+    if data == HUGE:
+        raise MemoryError
     return original(data, reduction)
 
 
@@ -54,6 +63,22 @@ def test_a_photo_that_crashes_its_decoder_costs_itself_alone(
     outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
     failed = ("failed", "the process that worked on it was killed by SIGSEGV")
     assert outcomes == {index: failed if index in deadly else ("person", "") for index in range(members)}
+
+
+def test_photos_that_hang_or_need_too_much_memory_cost_themselves_alone(
+    tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.worker, "main", worker_whose_decoder_crashes)
+    odd = {
+        3: (HANGING, "was not decoded and written within 2 s (limits.seconds)"),
+        8: (HUGE, "the process that worked on it ran out of memory"),
+        11: (HANGING, "was not decoded and written within 2 s (limits.seconds)"),
+    }
+    contents = [(f"{index}.jpg", odd[index][0] if index in odd else GOOD) for index in range(16)]
+    rows = crop(make_zip(tmp_path / "odd.zip", contents), limits__seconds=2)
+    outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
+    good = dict.fromkeys(range(16), ("person", ""))
+    assert outcomes == {**good, **{index: ("failed", reason) for index, (_, reason) in odd.items()}}
 
 
 def test_an_engine_that_crashes_fails_the_job_and_no_member(

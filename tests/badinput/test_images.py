@@ -44,17 +44,10 @@ class Run:
         self.files_beside = {file.name for file in folder.iterdir()}
 
 
-RUNS: list[Run | None] = []
-
-
-@pytest.fixture
-def run(tmp_path: Path, crop: Crop) -> Run:
-    """The one run, which the first test that asks for it starts."""
-    if not RUNS:
-        RUNS.append(None)
-        RUNS[0] = Run(tmp_path, crop)
-    assert RUNS[0], "the run has failed"
-    return RUNS[0]
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, crop_in: Callable[[Path], Crop]) -> Run:
+    folder = tmp_path_factory.mktemp("corpus")
+    return Run(folder, crop_in(folder))
 
 
 def box(row: dict[str, str]) -> np.ndarray:

@@ -11,11 +11,12 @@ def test_a_member_hangs_once_it_has_been_there_for_the_whole_time() -> None:
     with board.member(0), board.member(7):
         for _ in range(3):
             watchdog.look(1)
-        assert watchdog.hanging_member() is None
-        watchdog.look(1)
-        assert watchdog.hanging_member() == 0
+        assert watchdog.hanging() == set()
+        with board.member(9):
+            watchdog.look(1)
+            assert watchdog.hanging() == {0, 7, 9}
     watchdog.look(1)
-    assert watchdog.hanging_member() is None and set(places) == {0}
+    assert watchdog.hanging() == set() and set(places) == {0}
 
 
 def test_one_member_after_the_other_does_not_hang() -> None:
@@ -24,7 +25,7 @@ def test_one_member_after_the_other_does_not_hang() -> None:
     for index in range(20):
         with board.member(index), board.inference():
             watchdog.look(2)
-            assert watchdog.hanging_member() is None and not watchdog.inference_hangs()
+            assert watchdog.hanging() == set() and not watchdog.inference_hangs()
 
 
 def test_an_inference_has_its_own_limit() -> None:
@@ -33,6 +34,6 @@ def test_an_inference_has_its_own_limit() -> None:
     with board.inference():
         for _ in range(10):
             watchdog.look(1)
-        assert watchdog.hanging_member() is None and not watchdog.inference_hangs()
+        assert watchdog.hanging() == set() and not watchdog.inference_hangs()
         watchdog.look(1)
         assert watchdog.inference_hangs()

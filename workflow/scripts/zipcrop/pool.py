@@ -43,8 +43,8 @@ class _Process:
     """Its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
     """What it has to do: unfinished members only."""
-    hung: int | None = None
-    """The member that it was killed for."""
+    hung: set[int] = field(default_factory=set)
+    """The members that it was killed for, one of which hangs."""
 
 
 class Pool:
@@ -147,7 +147,7 @@ class Pool:
                     f"the engine has not answered for {_INFERENCE_SECONDS:.0f} s; see that the device works, and run "
                     f"again (details may be in {self._task.log})"
                 )
-            if process.hung is None and (hanging := process.watchdog.hanging_member()) is not None:
+            if not process.hung and (hanging := process.watchdog.hanging()):
                 process.hung = hanging
                 process.process.kill()
 
@@ -157,20 +157,23 @@ class Pool:
         process.connection.close()
         self._processes.remove(process)
         unfinished = [index for chunk in process.chunks for index in chunk.indices]
-        if process.hung is None:
-            yield from self._suspect(process, unfinished)
+        if process.hung:
+            yield from self._give_up_or_try_alone(process.hung, unfinished)
         else:
-            if process.hung in unfinished:
-                unfinished.remove(process.hung)
-                yield Outcome(
-                    process.hung,
-                    "failed",
-                    f"was not decoded and written within {self._task.seconds:g} s (limits.seconds)",
-                )
-            if unfinished:
-                self._pending.appendleft(_Chunk(unfinished))
+            yield from self._suspect(process, unfinished)
         if self._pending:
             self._start(careful=True)  # suspects wait until somebody is ready
+
+    def _give_up_or_try_alone(self, hung: set[int], unfinished: list[int]) -> Iterator[Outcome]:
+        candidates = [index for index in unfinished if index in hung]
+        others = [index for index in unfinished if index not in hung]
+        if others:
+            self._pending.appendleft(_Chunk(others))
+        if len(candidates) == 1:
+            reason = f"was not decoded and written within {self._task.seconds:g} s (limits.seconds)"
+            yield Outcome(candidates[0], "failed", reason)
+        else:
+            self._pending.extendleft(_Chunk([index], suspect=True) for index in candidates)
 
     def _suspect(self, process: _Process, unfinished: list[int]) -> Iterator[Outcome]:
         how = _cause_of_death(process.process.exitcode)

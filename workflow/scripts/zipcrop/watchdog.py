@@ -59,9 +59,12 @@ class Watchdog:
             self._waited[place] = self._waited[place] + elapsed if what and what == before else 0.0
         self._seen = now
 
-    def hanging_member(self) -> int | None:
-        """The index of a member that takes too long, if there is one."""
-        return next((what - 1 for what, waited in self._busy() if what > 0 and waited >= self._limits[0]), None)
+    def hanging(self) -> set[int]:
+        """Indices of the members that the threads are at, if one of them takes too long; else none. A thread that hangs
+        with Python's lock holds up the others, so that any of them may be the one."""
+        if not any(what > 0 and waited >= self._limits[0] for what, waited in self._busy()):
+            return set()
+        return {what - 1 for what, _ in self._busy() if what > 0}
 
     def inference_hangs(self) -> bool:
         """Whether the engine takes too long."""
