@@ -21,6 +21,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -591,6 +592,8 @@ class Decoder:
             self._process.join()
             code = self._process.exitcode
             self.__exit__()
+            if code == -signal.SIGSEGV and b"acTL" in data:
+                return "image: crashes OpenCV, as is known (see images.apng_that_crashes_opencv)"
             raise Crashed(f"the decoder ended with status {code}") from None
         if peak > _LARGEST_CHILD:
             self.__exit__()

@@ -154,6 +154,25 @@ def png_with_long_chunk() -> bytes:
     return bytes(data)
 
 
+def apng_that_crashes_opencv() -> bytes:
+    """Its first picture is not one of the animation's frames, and a frame is damaged: OpenCV 5.0 then jumps to where
+    libpng's errors were caught before (seen to end in SIGSEGV)."""
+    width, height = 60, 80
+    rows = 1 + 3 * width
+    frame = struct.pack(">5I2H2B", 0, width, height, 0, 0, 0, 1, 0, 0)
+    damaged = zlib.compress(b"\x09" * rows * height)  # there is no such filter
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (
+            chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)),
+            chunk(b"acTL", struct.pack(">2I", 2, 0)),
+            chunk(b"IDAT", zlib.compress(bytes(rows * height))),
+            chunk(b"fcTL", frame),
+            chunk(b"fdAT", struct.pack(">I", 1) + damaged),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
 def png_header(width: int, height: int) -> bytes:
     header = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")

@@ -23,7 +23,8 @@ import pytest
 from archives import BZIP2, DEFLATE, LZMA, STORED, UTF8, Entry, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from images import bombs_by_header
+from images import apng_that_crashes_opencv, bombs_by_header
+from support import make_zip
 
 from zipcrop.manifest import Outcome, Person
 from zipcrop.names import output_names
@@ -193,6 +194,13 @@ def test_every_member_and_every_file_of_a_mutated_archive_is_accounted_for(
     with saved("job", data, tmp_path), time_limit(10 * fuzz.SECONDS):
         archive = f"fuzzed {next(NUMBERS)}"
         fuzz.check_job(data, tmp_path, archive, lambda path: crop(path, **fuzz.JOB_SETTINGS))
+
+
+def test_an_image_that_crashes_opencv_costs_itself_alone(crop: Crop, tmp_path: Path) -> None:
+    good = ("good.jpg", fuzz.PERSON)
+    members = [good, good, ("bad.png", apng_that_crashes_opencv()), good]
+    rows = fuzz.first_rows(crop(make_zip(tmp_path / "a.zip", members)))
+    assert [row["status"] for row in rows] == ["person", "person", "failed", "person"]
 
 
 # -- Names ----------------------------------------------------------------------------------------------------------
