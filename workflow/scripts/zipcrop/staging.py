@@ -71,7 +71,7 @@ class Staging:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._reserve.unlink()
+        self._reserve.unlink(missing_ok=True)
         self._lock.close()
 
     def resume(self) -> tuple[dict[int, Outcome], float]:
