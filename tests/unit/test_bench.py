@@ -22,6 +22,7 @@ from zipcrop.model import Model
 from zipcrop.persons import Thresholds
 
 
+@pytest.mark.slow
 def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "benchmarks" / "bench.py", "--weights", ROOT / "demo" / "person-n.pt"]
     quick = ["--image-size", "64", "--rounds", "1", "--images", "6", "--large-images", "2", "--only", "coco", "large"]
@@ -50,6 +51,7 @@ def test_operations_of_a_convolution_are_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("size", [128, 320])
+@pytest.mark.slow
 def test_random_weights_find_people_in_the_share_they_promise(size: int, tmp_path: Path) -> None:
     images = [cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR) for photo in photos.made(24)]
     share = random_weights.write(tmp_path / "random.pt", images, size)

@@ -72,7 +72,7 @@ def test_crops_originals_and_manifest(zip_path: Path, tmp_path: Path, crop: Crop
     assert record["engine"] == "openvino" and record["settings"] == SETTINGS
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("engine", ["openvino", pytest.param("torch", marks=pytest.mark.slow)])
 def test_same_manifest_whatever_the_batch_and_the_workers(
     engine: str, zip_path: Path, tmp_path: Path, crop: Crop
 ) -> None:

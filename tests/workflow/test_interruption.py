@@ -144,6 +144,7 @@ def test_killed_with_everything_below_it(
     assert images <= decoded() <= images + IN_FLIGHT
 
 
+@pytest.mark.slow
 def test_snakemake_alone_killed(fresh: Workflow, uninterrupted: Workflow) -> None:
     with fresh.start("--cores", "2") as process:
         wait_for(lambda: journalled(fresh) > 10, process)
@@ -183,6 +184,7 @@ def test_a_second_run_is_told_so_and_a_killed_worker_costs_nothing(fresh: Workfl
     assert contents(fresh) == contents(uninterrupted)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_process(fresh: Workflow, uninterrupted: Workflow) -> None:
     with fresh.start("--cores", "2") as process:
         wait_for(lambda: journalled(fresh) > 10, process)

@@ -117,6 +117,7 @@ def test_other_weights_rerun_all(workflow: Workflow) -> None:
     assert workflow.jobs("-n") == ALL
 
 
+@pytest.mark.slow
 def test_int8_is_quantised_once(workflow: Workflow) -> None:
     int8 = ["precision=int8"]
     assert workflow.jobs(config=int8) == {"quantize_model": 1, **ALL}
