@@ -62,7 +62,9 @@ def name_unfinished():
     """Says at the end of a run that failed what is not done, and why, since it may have happened hours before."""
     unfinished = [archive for archive in ARCHIVES if not Path(OUTPUT, "manifests", f"{archive}.csv").exists()]
     if unfinished:
-        print(f"zipcrop: not done: {len(unfinished)} of {len(ARCHIVES)} archives; run again to carry on", file=sys.stderr)
+        print(
+            f"zipcrop: not done: {len(unfinished)} of {len(ARCHIVES)} archives; run again to carry on", file=sys.stderr
+        )
     for archive in unfinished[:20]:
         why = progress.last_words(Path("logs", "crop", f"{archive}.log"))
         print(f"  {archive}: {why or 'not begun, or killed'}", file=sys.stderr)
