@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -257,3 +258,15 @@ def test_reduced_jpegs_are_upright_and_rounded_up(reduction: int) -> None:
     assert np.corrcoef(image.decode(jpeg, reduction).ravel(), small.ravel())[0, 1] > 0.9
     with pytest.raises(image.ImageError):
         image.decode(jpeg[: len(jpeg) // 2], reduction)
+
+
+@pytest.mark.parametrize(
+    "data", [b"<!---->" * 146, b"<!-- made -->\n" * 70 + b"<html>", b"\xff\xd8\xff" + bytes(20_000_000)]
+)
+def test_what_repeats_itself_takes_no_longer(data: bytes) -> None:
+    started = time.process_time()
+    with pytest.raises(image.ImageError):
+        if not image.unsupported("a.jpg", data):
+            image.decode(data)
+        raise image.ImageError
+    assert time.process_time() - started < 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 
@@ -36,3 +37,12 @@ def test_the_log_says_why_a_job_stopped(tmp_path: Path) -> None:
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert progress.in_words(seconds) == words
+
+
+def test_a_terminal_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as terminal, Progress("a", tmp_path / "a.log", terminal) as progress:
+        progress.say("one")
+        progress.say("two")
+    assert [line.split(": ")[-1] for line in (tmp_path / "a.log").read_text().splitlines()] == ["one", "two"]

@@ -166,3 +166,13 @@ def test_leftovers_of_a_killed_worker_are_removed_and_losses_noticed(tmp_path: P
         (staging.folder / "Person/a/x_0.jpg").unlink()
         with pytest.raises(ZipcropError, match="1 results of a are missing"):
             staging.check_files(PERSON.files())
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_what_lost_its_files_in_a_power_cut_is_done_again(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    with Staging(tmp_path, "a", "key") as staging:
+        staging.resume()
+        write(staging, PERSON, NO_PERSON)
+        damage(staging.folder / "Person/a/x_0.jpg")
+    with Staging(tmp_path, "a", "key") as staging:
+        assert list(staging.resume()[0]) == [4]

@@ -15,6 +15,8 @@ import psutil
 import pytest
 from support import Workflow, encoded, make_zip, read_csv
 
+from zipcrop.staging import Staging
+
 ARCHIVES = {"images(1)": 90, "sub/it's": 60, "few": 5}
 # What one job holds at most: two chunks for its only worker.
 IN_FLIGHT = 16
@@ -142,6 +144,16 @@ def test_killed_with_everything_below_it(
     assert contents(fresh) == contents(uninterrupted)
     images = sum(ARCHIVES.values()) + len(ARCHIVES)
     assert images <= decoded() <= images + IN_FLIGHT
+
+
+def test_killed_before_it_could_sweep(uninterrupted: Workflow, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted.folder, tmp_path / "run", symlinks=True)
+    workflow = Workflow(tmp_path / "run")
+    with Staging(tmp_path / "run" / "output", "few", "key") as staged:
+        (staged.folder / "published").touch()
+    finish(workflow)
+    assert contents(workflow) == contents(uninterrupted)
+    assert workflow.jobs() == {}
 
 
 @pytest.mark.slow

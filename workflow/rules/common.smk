@@ -59,6 +59,14 @@ def sweep_output():
 
 
 def name_unfinished():
+    """As `show_unfinished`, unless there is no terminal any more."""
+    try:
+        show_unfinished()
+    except OSError:
+        pass
+
+
+def show_unfinished():
     """Says at the end of a run that failed what is not done, and why, since it may have happened hours before."""
     unfinished = [archive for archive in ARCHIVES if not Path(OUTPUT, "manifests", f"{archive}.csv").exists()]
     if unfinished:
@@ -85,6 +93,9 @@ def targets():
         # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives
         # are is known only once the weights are there.
         wanted.append(str(WEIGHTS))
+    if staging.has_leftovers(Path(OUTPUT)):
+        # Of a run that was killed before it could sweep, which a run with nothing to do would not do either.
+        wanted.append(rules.clear_staging.output.cleared)
     if config["strict"]:
         wanted.append(rules.require_no_failures.output.passed)
     return wanted

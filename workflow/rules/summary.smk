@@ -14,7 +14,22 @@ rule summarize:
         raw_zips=untracked(config["raw_zips"]),
         output=untracked(OUTPUT),
     shell:
-        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} 2>&1 | tee {log:q}"
+        # Shown afterwards, and in vain if the terminal is gone.
+        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} > {log:q} 2>&1 ||"
+        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+
+
+rule clear_staging:
+    output:
+        cleared=temp(touch("logs/staging_cleared")),
+    log:
+        "logs/clear_staging.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    shell:
+        # The end of every run that does anything clears it.
+        "echo 'an earlier run was killed; what it kept staged goes at the end of this one' > {log:q}"
 
 
 rule require_no_failures:
@@ -30,7 +45,8 @@ rule require_no_failures:
     params:
         script=script("require_no_failures.py"),
     shell:
-        "python {params.script:q} {input:q} 2>&1 | tee {log:q}"
+        # Shown afterwards, and in vain if the terminal is gone.
+        "python {params.script:q} {input:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }};" " cat {log:q} || true"
 
 
 rule prune:
@@ -44,4 +60,6 @@ rule prune:
         raw_zips=untracked(config["raw_zips"]),
         output=untracked(OUTPUT),
     shell:
-        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} 2>&1 | tee {log:q}"
+        # Shown afterwards, and in vain if the terminal is gone.
+        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} > {log:q} 2>&1 ||"
+        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"

@@ -129,8 +129,9 @@ def _check(data: bytes, pixels: int) -> None:
         raise HeifError("it declares more than it can hold")
     if any(width * height > max(_LARGEST_PART, 4 * pixels) for width, height in sizes):
         raise HeifError("it declares more than it can hold")
-    # HEVC never has three zero bytes in a row, but where a length follows: these were never written.
-    if any(types.get(item) == b"hvc1" and data.find(bytes(4), start, end) >= 0 for item, start, end in extents):
+    # HEVC never has three zero bytes in a row but where a length follows; encoders may pad it with a few. What was
+    # never written is blank by blocks of the disk.
+    if any(types.get(item) == b"hvc1" and data.find(bytes(64), start, end) >= 0 for item, start, end in extents):
         raise HeifError("damaged or cut off: a part of it is blank")
 
 

@@ -102,7 +102,11 @@ _SUFFIX_NAMES = {
 }
 """Formats that cannot be decoded here, and that their content does not always give away."""
 _VIDEO_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-_SVG = re.compile(rb"\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg\b", re.IGNORECASE | re.DOTALL)
+# Possessive throughout: with backtracking, a hundred comments would take for ever.
+_SVG = re.compile(
+    rb"(?:\s++|<\?xml[^>]*+>|<!--(?:(?!-->).)*+-->|<!DOCTYPE svg[^>]*+>)*+<svg\b", re.IGNORECASE | re.DOTALL
+)
+_MARKER = re.compile(rb"\xff[^\xff]")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|title)\b", re.IGNORECASE | re.DOTALL)
 _TEXT_FORMATS = re.compile(rb"P[1-7fF]\s|#\?")
 """Images that are text, or begin so: those of Netpbm and Radiance."""
@@ -385,10 +389,8 @@ class _Frame(NamedTuple):
 def _frame(data: bytes) -> _Frame:
     """Follows a JPEG's markers one by one, since a thumbnail before the first scan may have scans of its own."""
     at, kind_of_frame, components = 2, 0, 0
-    while at + 4 <= len(data):
-        if data[at] != 0xFF or data[at + 1] == 0xFF:
-            at += 1
-            continue
+    while (marker := _MARKER.search(data, at)) and marker.start() + 4 <= len(data):
+        at = marker.start()
         kind = data[at + 1]
         if kind == 0xDA:
             sequential = kind_of_frame in (0xC0, 0xC1, 0xC9)

@@ -183,11 +183,13 @@ class Pool:
         if not process.ready:
             self._careful = True
             self._pending.appendleft(_Chunk(unfinished, suspect=True))
-        elif len(unfinished) == 1:
+        elif len(unfinished) == 1 and process.chunks[0].suspect:
             yield Outcome(unfinished[0], "failed", f"the process that worked on it {how}")
         else:
+            # One alone gets a second try, too: it may have been somebody from outside who killed the process.
             half = len(unfinished) // 2
-            self._pending.extendleft(_Chunk(part, suspect=True) for part in (unfinished[half:], unfinished[:half]))
+            parts = (unfinished[half:], unfinished[:half])
+            self._pending.extendleft(_Chunk(part, suspect=True) for part in parts if part)
 
     def _dismiss(self) -> None:
         for process in self._processes:

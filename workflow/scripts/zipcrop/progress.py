@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -57,7 +58,10 @@ class Progress:
 
     def say(self, message: str) -> None:
         """Writes a line to the terminal and to the log."""
-        print(f"{self._archive}: {message}", file=self._terminal, flush=True)
+        try:
+            print(f"{self._archive}: {message}", file=self._terminal, flush=True)
+        except OSError:  # the terminal is gone, or who read the pipe, which is no reason to stop
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._terminal.fileno())
         self.log(message)
 
     def log(self, message: str) -> None:

@@ -30,7 +30,7 @@ _PUBLISHED = "published"
 # Bytes. What Snakemake notes and logs of a job that has filled the disk has to go somewhere.
 _RESERVE_SIZE = 1 << 20
 # What a file system answers that has no hard links, or no room for one more to a file.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class Staging:
@@ -90,12 +90,20 @@ class Staging:
                 if not line.endswith(b"\n"):
                     break
                 whole += len(line)
-                outcome = Outcome.from_json(entry["outcome"])
-                done[outcome.index] = outcome
                 seconds = entry["seconds"]
+                outcome = Outcome.from_json(entry["outcome"])
+                if self._has_files(outcome):
+                    done[outcome.index] = outcome
         os.truncate(self._journal, whole)
         self._file = self._journal.open("a", encoding="utf-8")
         return done, seconds
+
+    def _has_files(self, outcome: Outcome) -> bool:
+        """Whether all files of a member are there. After a power cut the journal may be, and they not, or empty."""
+        try:
+            return all((self.folder / file).stat().st_size for file in outcome.files())
+        except FileNotFoundError:
+            return False
 
     def record(self, outcome: Outcome, seconds: float) -> None:
         """Notes that a member is done and its files are written, `seconds` after the start of the work."""
@@ -190,6 +198,12 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
                     _remove_staged(folder)
             if not any(path.is_dir() for path in parent.iterdir()):
                 remove_with_empty_parents(parent, output)
+
+
+def has_leftovers(output: Path) -> bool:
+    """Whether the folder `output` holds staged results that have been published."""
+    folders = (folder for parent in _staged_archives(output / ".staging") for folder in parent.iterdir())
+    return any((folder / _PUBLISHED).exists() for folder in folders)
 
 
 def _staged_archives(root: Path) -> Iterator[Path]:
