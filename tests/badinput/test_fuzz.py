@@ -247,7 +247,9 @@ def test_any_names_become_paths_that_are_safe_and_apart(names: list[str]) -> Non
 # -- The journal ----------------------------------------------------------------------------------------------------
 text = st.text(max_size=10)
 real = st.floats(0, 1e4)
-PERSONS = st.lists(st.builds(Person, st.tuples(real, real, real, real), real, text), max_size=2).map(tuple)
+STAGED_FILE = "No_Person/ü\u2028.jpg"
+files = st.sampled_from(("", STAGED_FILE))
+PERSONS = st.lists(st.builds(Person, st.tuples(real, real, real, real), real, files), max_size=2).map(tuple)
 OUTCOMES = st.lists(
     st.builds(
         Outcome,
@@ -258,7 +260,7 @@ OUTCOMES = st.lists(
         st.none() | st.integers(1, 10**5),
         PERSONS,
         st.none() | real,
-        text,
+        files,
     ),
     max_size=5,
     unique_by=lambda outcome: outcome.index,
@@ -273,6 +275,7 @@ def test_a_journal_that_was_cut_off_anywhere_resumes_to_what_was_before(
     with tempfile.TemporaryDirectory() as folder:
         with Staging(Path(folder), "a", "key") as staging:
             staging.resume()
+            (staging.folder / STAGED_FILE).write_bytes(b"what is journalled is there")
             for outcome in outcomes:
                 staging.record(outcome, 1.0)
             journal = next(staging.folder.glob("journal*"))
