@@ -60,7 +60,7 @@ from archives import (
 )
 from support import ROOT, SETTINGS, WEIGHTS, read_csv
 
-from zipcrop import image
+from zipcrop import image, jpeg
 from zipcrop.archive import Archive, ArchiveError, Limits, Member, MemberError, NotAnImage
 from zipcrop.catalog import fingerprint
 from zipcrop.directory import locate
@@ -645,7 +645,7 @@ def _decode(data: bytes) -> str:
     assert width * height <= LIMITS.megapixels * 1e6, f"declares {declared}, has {width}x{height}"
     if declared and sorted(declared) != sorted((width, height)):
         return f"{data[:4]!r} of another size than it declares"
-    if image.is_jpeg(data):
+    if jpeg.is_jpeg(data):
         for reduction in (2, 4, 8):
             reduced = image.decode(data, reduction).shape
             assert reduced == (-(-height // reduction), -(-width // reduction), 3), (pixels.shape, reduction, reduced)

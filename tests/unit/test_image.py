@@ -261,10 +261,24 @@ def test_reduced_jpegs_are_upright_and_rounded_up(reduction: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"<!---->" * 146, b"<!-- made -->\n" * 70 + b"<html>", b"\xff\xd8\xff" + bytes(20_000_000)]
+    "data",
+    [
+        b"<!---->" * 146,
+        b"<!-- made -->\n" * 70 + b"<html>",
+        b"\xff\xd8\xff" + bytes(20_000_000),
+        b"\xff\xd8" + b"\xff" * 20_000_000,
+        b"\xff\xd8" + b"\xff\x01" * 10_000_000,
+        b"\xff\xd8" + b"\xff\xe0\0\2" * 5_000_000,
+        b"GIF89a\x10\0\x10\0\0\0\0" + bytes(20_000_000),
+        b"P6\n" + b"#" * 20_000_000,
+        b"%!PS-Adobe-3.0 EPSF-3.0\n" + b"%%a\n" * 5_000_000,
+        b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\xff" * 5 + bytes(3) + b"\1\0\3\0\1" + bytes(20_000_000),
+    ],
+    ids=["svg", "html", "jpeg zeros", "jpeg ones", "jpeg marks", "jpeg segments", "gif", "ppm", "eps", "bigtiff"],
 )
 def test_what_repeats_itself_takes_no_longer(data: bytes) -> None:
     started = time.process_time()
+    image.header_size(data)
     with pytest.raises(image.ImageError):
         if not image.unsupported("a.jpg", data):
             image.decode(data)

@@ -7,9 +7,9 @@ import re
 import struct
 import warnings
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from zipcrop import heif
+from zipcrop import heif, jpeg, tiff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,13 +64,12 @@ _RAW_SUFFIXES = frozenset(f".{suffix}" for suffix in _RAW)
 
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAGICS = (
-    b"\xff\xd8\xff",
+    jpeg.MAGIC,
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
     b"GIF89a",
-    *_TIFF,
+    *tiff.MAGICS,
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
     b"8BPS\0",
@@ -106,13 +105,13 @@ _VIDEO_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _SVG = re.compile(
     rb"(?:\s++|<\?xml[^>]*+>|<!--(?:(?!-->).)*+-->|<!DOCTYPE svg[^>]*+>)*+<svg\b", re.IGNORECASE | re.DOTALL
 )
-_MARKER = re.compile(rb"\xff[^\xff]")
 _HTML = re.compile(rb"\s*(<!--.*?-->\s*)?<(!doctype html|html|head|body|title)\b", re.IGNORECASE | re.DOTALL)
 _TEXT_FORMATS = re.compile(rb"P[1-7fF]\s|#\?")
 """Images that are text, or begin so: those of Netpbm and Radiance."""
 
-_JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_HEADER = 65536
+"""Bytes in which the header of a picture must be. In some formats Pillow would look for it byte by byte to the end."""
 _MOST_SCANS = 500
 """Of a JPEG. Encoders make about ten; each costs a pass over all pixels. (The limit is that of libjpeg-turbo's tools.)
 """
@@ -159,7 +158,7 @@ def unsupported(name: str, data: bytes) -> str:
         return ""  # which says more
     begin = data[:1024]
     brands = heif.brands(data)
-    is_raw = (data[:4] == b"II*\0" and data[8:10] == b"CR") or b"crx " in brands or _DNG_VERSION in _tiff_tags(data)
+    is_raw = (data[:4] == b"II*\0" and data[8:10] == b"CR") or b"crx " in brands or tiff.DNG_VERSION in tiff.tags(data)
     if suffix in _RAW_SUFFIXES or is_raw:
         return _IS_RAW
     for beginnings, reason in _CONTENTS:
@@ -194,50 +193,18 @@ def _is_text(begin: bytes) -> bool:
     return text != "" and printable and "\ufffd" not in text
 
 
-_DNG_VERSION, _BITS_PER_SAMPLE = 50706, 258
-_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
-_TIFF_NUMBERS = {3: "H", 4: "I"}
-_LARGEST_TILE = 64_000_000
-"""Pixels of a TIFF's tile, which OpenCV decodes in whole however small the picture is that it is a tile of."""
-
-
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """The tags of a TIFF file's first image, each with its first value where that is a number of 16 or 32 bits, else 0.
-    Empty where it is no TIFF file."""
-    if not data.startswith(_TIFF):
-        return {}
-    order = "<" if data[:2] == b"II" else ">"
-    # The classic kind, and BigTIFF.
-    place, pointer, counter = (8, "Q", "Q") if b"+" in data[2:4] else (4, "I", "H")
-    layout = struct.Struct(f"{order}HH{pointer}{pointer}")
-    room = struct.calcsize(pointer)
-    tags = {}
-    try:
-        (start,) = struct.unpack_from(f"{order}{pointer}", data, place)
-        (count,) = struct.unpack_from(f"{order}{counter}", data, start)
-        start += struct.calcsize(counter)
-        for entry in range(start, start + layout.size * count, layout.size):
-            tag, kind, values, value = layout.unpack_from(data, entry)
-            if kind in _TIFF_NUMBERS:
-                number = _TIFF_NUMBERS[kind]
-                place = entry + layout.size - room if values * struct.calcsize(number) <= room else value
-                (value,) = struct.unpack_from(f"{order}{number}", data, place)
-                tags[tag] = value
-            else:
-                tags[tag] = 0
-    except (struct.error, OverflowError):
-        pass  # cut off: what was there before counts
-    return tags
-
-
 def header_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels as the file's header declares them, before any EXIF rotation (a HEIC's own rotation is
     applied); None where the format is not known. Nothing is decoded."""
+    if jpeg.is_jpeg(data):
+        return jpeg.read_frame(data).size
+    if tiff.is_tiff(data):
+        return tiff.size(data)
     if heif.is_heif(data):
         return heif.size(data)
-    if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and len(data) >= 24:
+    if data.startswith(_PNG):
         # Pillow gives up on a text or profile that is too large.
-        width, height = struct.unpack_from(">II", data, 16)
+        width, height = struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" and len(data) >= 24 else (0, 0)
         return (width, height) if width and height else None
     from PIL import Image
 
@@ -245,15 +212,15 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as header:
+            with Image.open(io.BytesIO(data if _is_read_in_whole(data) else data[:_HEADER])) as header:
                 return header.size
     except Exception:  # Pillow's plugins raise anything on damaged files; the decoder has the last word
         return None
 
 
-def is_jpeg(data: bytes) -> bool:
-    """Whether content is JPEG, which can be decoded at a fraction of its size."""
-    return data.startswith(_JPEG)
+def _is_read_in_whole(data: bytes) -> bool:
+    """Whether Pillow needs the whole file for its header, and takes it without looking at each byte."""
+    return data[:4] == b"RIFF" or heif.brands(data) != set()
 
 
 def decoding_bytes(data: bytes) -> int:
@@ -265,7 +232,7 @@ def decoding_bytes(data: bytes) -> int:
         return 18
     if data.startswith(b"#?"):  # Radiance
         return 15
-    return 9 if is_jpeg(data) else 8
+    return 9 if jpeg.is_jpeg(data) else 8
 
 
 def decode(data: bytes, reduction: int = 1) -> np.ndarray:
@@ -283,14 +250,14 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
         return _decode_heif(data, reduction)
     if data.startswith(_PNG) and not _holds_its_chunks(data):
         raise ImageError(_DAMAGED)
-    if _has_huge_tiles(_tiff_tags(data)):
+    if tiff.has_huge_tiles(data):
         raise ImageError("cannot be decoded: it declares more than it can hold")
-    whole = not is_jpeg(data) or _has_end(data)
+    whole = not jpeg.is_jpeg(data) or _has_end(data)
     image = _decode(data, reduction)
     if image is None:
         _require_memory(header_size(data))
         raise ImageError(_why_not(data))
-    if not whole or (is_jpeg(data) and _lacks_data(image, data, reduction)):
+    if not whole or (jpeg.is_jpeg(data) and _lacks_data(image, data, reduction)):
         raise ImageError("cannot be decoded: cut off")
     return image
 
@@ -350,7 +317,7 @@ def _require_memory(size: tuple[int, int] | None) -> None:
 
 
 def _why_not(data: bytes) -> str:
-    if _tiff_tags(data).get(_BITS_PER_SAMPLE, 0) > 16:
+    if tiff.tags(data).get(tiff.BITS_PER_SAMPLE, 0) > 16:
         return "cannot be decoded: a TIFF of more than 16 bits per channel is not supported"
     return _DAMAGED if begins_like_image(data) else "cannot be decoded: not a known format"
 
@@ -367,58 +334,17 @@ def _holds_its_chunks(data: bytes) -> bool:
     return at <= len(data)
 
 
-def _has_huge_tiles(tags: dict[int, int]) -> bool:
-    """Whether a TIFF's tiles are far larger than the picture that they make up."""
-    picture, tile = (
-        tags.get(width, 0) * tags.get(length, 0) for width, length in ((_WIDTH, _LENGTH), (_TILE_WIDTH, _TILE_LENGTH))
-    )
-    return tile > max(_LARGEST_TILE, 4 * picture)
-
-
-class _Frame(NamedTuple):
-    """Of a JPEG."""
-
-    scan: int
-    """Where its first start-of-scan marker is; past the end if it has none."""
-    single: bool
-    """Whether no other scan follows."""
-    arithmetic: bool
-    """Whether its pixels are arithmetic-coded rather than Huffman-coded."""
-
-
-def _frame(data: bytes) -> _Frame:
-    """Follows a JPEG's markers one by one, since a thumbnail before the first scan may have scans of its own."""
-    at, kind_of_frame, components = 2, 0, 0
-    while (marker := _MARKER.search(data, at)) and marker.start() + 4 <= len(data):
-        at = marker.start()
-        kind = data[at + 1]
-        if kind == 0xDA:
-            sequential = kind_of_frame in (0xC0, 0xC1, 0xC9)
-            return _Frame(at, sequential and data[at + 4 : at + 5] == bytes([components]), kind_of_frame >= 0xC9)
-        if kind in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):
-            kind_of_frame, components = kind, data[at + 9] if at + 9 < len(data) else 0
-        stands_alone = kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD8
-        at += 2 if stands_alone else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return _Frame(len(data), True, False)
-
-
 def _has_end(data: bytes) -> bool:
     """Whether a JPEG has an end-of-image marker after its pixels. Raises ImageError if it has too many scans.
 
     libjpeg takes zeros for the end of a picture, and many a file that was cut off is filled up with them.
     """
-    frame = _frame(data)
+    frame = jpeg.read_frame(data)
     if not frame.single:
-        scans = data.count(b"\xff\xda", frame.scan, _jpeg_end(data, frame))
+        scans = data.count(b"\xff\xda", frame.scan, jpeg.end(data, frame))
         if scans > _MOST_SCANS:
             raise ImageError(f"cannot be decoded: a JPEG of {scans} scans is refused as a bomb")
     return data.rfind(b"\xff\xd9") > frame.scan  # most often at the very end, and found at once
-
-
-def _jpeg_end(data: bytes, frame: _Frame) -> int:
-    """Where a JPEG's pixels end."""
-    end = data.find(b"\xff\xd9", frame.scan)
-    return end if end >= 0 else len(data)
 
 
 def _lacks_data(image: np.ndarray, data: bytes, reduction: int) -> bool:
@@ -430,10 +356,10 @@ def _lacks_data(image: np.ndarray, data: bytes, reduction: int) -> bool:
     import numpy as np
 
     corners = image[:: max(1, image.shape[0] - 1), :: max(1, image.shape[1] - 1)].reshape(-1, 3)
-    frame = _frame(data)
+    frame = jpeg.read_frame(data)
     if frame.arithmetic or not (corners == 128).all(1).any():
         return False
-    end = _jpeg_end(data, frame)
+    end = jpeg.end(data, frame)
     longer = _decode(data[:end] + b"\x55\xaa\x33\x0f" * 1024 + data[end:], reduction)
     return longer is None or not np.array_equal(longer, image)
 

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop import imports, orphan
+from zipcrop import imports, jpeg, orphan
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
 from zipcrop.catalog import fingerprint
@@ -313,7 +313,7 @@ class _Worker:
         """By what the photo's sides are divided for detection; `size` is its width and height before EXIF rotation."""
         from zipcrop import image
 
-        if self._task.decode != "fast" or size is None or not image.is_jpeg(data):
+        if self._task.decode != "fast" or size is None or not jpeg.is_jpeg(data):
             return 1
         width, height = size
         reduction = self._fit(height, width).reduction()

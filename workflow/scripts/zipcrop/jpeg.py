@@ -1,0 +1,64 @@
+"""JPEG files: the markers before their pixels, and where those end."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAGIC = b"\xff\xd8\xff"
+_SEGMENT = re.compile(rb"\xff[^\xff\x00\x01\xd0-\xd9]")
+"""A marker that a segment with a length follows. Fill bytes and markers that stand alone are passed over, as decoders
+do."""
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of a frame's header, of any coding."""
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)
+_START_OF_SCAN = 0xDA
+_MOST_SEGMENTS = 100_000
+"""Before the pixels. Four gigabytes of metadata would need fewer, and each costs time."""
+
+
+class Frame(NamedTuple):
+    """What comes before a JPEG's pixels."""
+
+    scan: int
+    """Where its first start-of-scan marker is; past the end if it has none."""
+    single: bool
+    """Whether no other scan follows."""
+    arithmetic: bool
+    """Whether its pixels are arithmetic-coded rather than Huffman-coded."""
+    size: tuple[int, int] | None
+    """Width and height in pixels as stored, before any EXIF rotation; None where they are not declared."""
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether content is JPEG, which can be decoded at a fraction of its size."""
+    return data.startswith(MAGIC)
+
+
+def read_frame(data: bytes) -> Frame:
+    """Follows a JPEG's markers one by one, since a thumbnail before the first scan may have scans of its own."""
+    at, coding, components, size = 2, 0, 0, None
+    for _ in range(_MOST_SEGMENTS):
+        marker = _SEGMENT.search(data, at)
+        if marker is None or marker.start() + 4 > len(data):
+            break
+        at = marker.start()
+        kind = data[at + 1]
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == _START_OF_SCAN:
+            single = coding in _SEQUENTIAL and data[at + 4 : at + 5] == bytes([components])
+            return Frame(at, single, coding >= 0xC9, size)
+        if length < 2:
+            break  # no decoder goes on from here
+        if kind in _FRAMES and at + 9 < len(data):
+            coding, components = kind, data[at + 9]
+            height, width = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+            size = (width, height) if width and height else None
+        at += 2 + length
+    return Frame(len(data), True, False, size)
+
+
+def end(data: bytes, frame: Frame) -> int:
+    """Where a JPEG's pixels end."""
+    found = data.find(b"\xff\xd9", frame.scan)
+    return found if found >= 0 else len(data)
