@@ -55,5 +55,8 @@ def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def refuse(*arguments: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
+    with lock.acquire(tmp_path / "lock") as held:
+        assert lock.is_held(held)
     monkeypatch.setattr(fcntl, "flock", refuse)
-    lock.acquire(tmp_path / "lock").close()
+    with lock.acquire(tmp_path / "lock") as held:
+        assert not lock.is_held(held)

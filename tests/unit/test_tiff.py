@@ -5,6 +5,7 @@ import struct
 
 import pytest
 from PIL import Image
+
 from zipcrop import tiff
 
 
@@ -40,7 +41,5 @@ def test_cut_off() -> None:
 
 
 def test_tiles_that_are_larger_than_the_picture() -> None:
-    tags = struct.pack(
-        "<HHIIHHIIHHIIHHII", 256, 4, 1, 70, 257, 4, 1, 50, 322, 4, 1, 10_000, 323, 4, 1, 10_000
-    )
+    tags = struct.pack("<HHIIHHIIHHIIHHII", 256, 4, 1, 70, 257, 4, 1, 50, 322, 4, 1, 10_000, 323, 4, 1, 10_000)
     assert tiff.has_huge_tiles(b"II*\0" + struct.pack("<IH", 8, 4) + tags)

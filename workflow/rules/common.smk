@@ -47,6 +47,11 @@ def lock_output():
         )
     except OSError as error:
         sys.exit(f"zipcrop: error: {errors.MachineError.from_os_error(error, f'opening the folder {OUTPUT}')}")
+    if not lock.is_held(output_lock):
+        print(
+            f"zipcrop: warning: the file system of {OUTPUT} has no locks; see to it that no second run works there",
+            file=sys.stderr,
+        )
 
 
 def sweep_output():

@@ -49,6 +49,15 @@ def acquire(path: Path) -> IO[str]:
         file.close()
 
 
+def is_held(file: IO[str]) -> bool:
+    """Whether a file that `acquire` gave is locked indeed, or is where the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def _is_still_at(path: Path, file: IO[str]) -> bool:
     """Whether nobody has removed the file between its opening and its locking."""
     try:

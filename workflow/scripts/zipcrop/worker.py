@@ -311,7 +311,6 @@ class _Worker:
 
     def _reduction(self, data: bytes, size: tuple[int, int] | None) -> int:
         """By what the photo's sides are divided for detection; `size` is its width and height before EXIF rotation."""
-        from zipcrop import image
 
         if self._task.decode != "fast" or size is None or not jpeg.is_jpeg(data):
             return 1
