@@ -30,6 +30,11 @@ def test_big_endian() -> None:
     assert tiff.size(b"MM\0*" + struct.pack(">IH", 8, 2) + tags) == (70, 50)
 
 
+def test_numbers_of_64_bits() -> None:
+    tags = struct.pack("<HHQQHHQQ", 256, 16, 1, 70, 257, 16, 1, 50)
+    assert tiff.size(b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2) + tags) == (70, 50)
+
+
 @pytest.mark.parametrize("data", [b"", b"II", b"II*\0", b"II*\0\xff\xff\xff\xff", b"no TIFF"])
 def test_what_declares_no_size(data: bytes) -> None:
     assert tiff.size(data) is None

@@ -7,7 +7,7 @@ import struct
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DNG_VERSION, BITS_PER_SAMPLE = 50706, 258
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
-_NUMBERS = {3: "H", 4: "I"}
+_NUMBERS = {3: "H", 4: "I", 16: "Q"}
 _MOST_TAGS = 65535
 """The classic kind cannot have more; a BigTIFF could declare 2^64."""
 _LARGEST_TILE = 64_000_000
@@ -20,7 +20,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 def tags(data: bytes) -> dict[int, int]:
-    """The tags of a TIFF file's first image, each with its first value where that is a number of 16 or 32 bits, else 0.
+    """The tags of a TIFF file's first image, each with its first value where that is a number of 16 to 64 bits, else 0.
     Empty where it is no TIFF file."""
     if not is_tiff(data):
         return {}
