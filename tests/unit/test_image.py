@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
 import time
+import zlib
 
 import cv2
 import numpy as np
@@ -260,6 +262,10 @@ def test_reduced_jpegs_are_upright_and_rounded_up(reduction: int) -> None:
         image.decode(jpeg[: len(jpeg) // 2], reduction)
 
 
+PNG = encoded("bus", ".png", 0.1)
+HEIC = heic(np.zeros((64, 48, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -269,12 +275,27 @@ def test_reduced_jpegs_are_upright_and_rounded_up(reduction: int) -> None:
         b"\xff\xd8" + b"\xff" * 20_000_000,
         b"\xff\xd8" + b"\xff\x01" * 10_000_000,
         b"\xff\xd8" + b"\xff\xe0\0\2" * 5_000_000,
+        PNG[:33] + (b"\0\0\0\0tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))) * 1_700_000 + PNG[33:],
+        HEIC[:28] + b"\0\0\0\x08free" * 5_000_000 + HEIC[28:],
         b"GIF89a\x10\0\x10\0\0\0\0" + bytes(20_000_000),
         b"P6\n" + b"#" * 20_000_000,
         b"%!PS-Adobe-3.0 EPSF-3.0\n" + b"%%a\n" * 5_000_000,
         b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\xff" * 5 + bytes(3) + b"\1\0\3\0\1" + bytes(20_000_000),
     ],
-    ids=["svg", "html", "jpeg zeros", "jpeg ones", "jpeg marks", "jpeg segments", "gif", "ppm", "eps", "bigtiff"],
+    ids=[
+        "svg",
+        "html",
+        "jpeg zeros",
+        "jpeg ones",
+        "jpeg marks",
+        "jpeg segments",
+        "png",
+        "heic",
+        "gif",
+        "ppm",
+        "eps",
+        "bigtiff",
+    ],
 )
 def test_what_repeats_itself_takes_no_longer(data: bytes) -> None:
     started = time.process_time()

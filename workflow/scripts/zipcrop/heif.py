@@ -14,6 +14,8 @@ BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"
 _AVIF_BRANDS = (b"avif", b"avis")
 _LARGEST_PART = 64_000_000
 """Pixels of a tile, which libheif decodes in whole however small the picture is that it is a tile of."""
+_MOST_BOXES = 100_000
+"""Side by side. A photo has some dozens, with the items of a photo made of tiles some hundreds; each costs time."""
 
 _DAMAGED = "damaged, cut off or of an unsupported kind"
 
@@ -136,8 +138,11 @@ def _check(data: bytes, pixels: int) -> None:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes between `start` and `end`: kind, where the body starts and where it ends."""
-    while start + 8 <= end:
+    """The boxes between `start` and `end`: kind, where the body starts and where it ends. Of more than
+    100,000, the first."""
+    for _ in range(_MOST_BOXES):
+        if start + 8 > end:
+            return
         length, kind = struct.unpack_from(">I4s", data, start)
         header = 8
         if length == 1:

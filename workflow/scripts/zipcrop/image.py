@@ -115,6 +115,8 @@ _HEADER = 65536
 _MOST_SCANS = 500
 """Of a JPEG. Encoders make about ten; each costs a pass over all pixels. (The limit is that of libjpeg-turbo's tools.)
 """
+_MOST_CHUNKS = 1_000_000
+"""Of a PNG. A large photo has some ten thousand; each costs time."""
 _DAMAGED = "cannot be decoded: damaged, cut off or of an unsupported kind"
 
 
@@ -326,11 +328,15 @@ def _holds_its_chunks(data: bytes) -> bool:
     """Whether no chunk of a PNG is longer than what is left of the file: OpenCV takes as much memory as a chunk says,
     up to 4 GiB, before it looks whether there is any more to read."""
     at = len(_PNG)
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         at += 12 + length
         if kind == b"IEND":
             break
+    else:
+        return False
     return at <= len(data)
 
 
