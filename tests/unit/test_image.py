@@ -276,7 +276,7 @@ HEIC = heic(np.zeros((64, 48, 3), np.uint8))
         b"\xff\xd8" + b"\xff\x01" * 10_000_000,
         b"\xff\xd8" + b"\xff\xe0\0\2" * 5_000_000,
         PNG[:33] + (b"\0\0\0\0tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))) * 1_700_000 + PNG[33:],
-        HEIC[:28] + b"\0\0\0\x08free" * 5_000_000 + HEIC[28:],
+        HEIC[:28] + b"\0\0\0\x08free" * 3_500_000 + HEIC[28:],
         b"GIF89a\x10\0\x10\0\0\0\0" + bytes(20_000_000),
         b"P6\n" + b"#" * 20_000_000,
         b"%!PS-Adobe-3.0 EPSF-3.0\n" + b"%%a\n" * 5_000_000,

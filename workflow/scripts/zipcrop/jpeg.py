@@ -6,14 +6,15 @@ import re
 from typing import NamedTuple
 
 MAGIC = b"\xff\xd8\xff"
-_SEGMENT = re.compile(rb"\xff[^\xff\x00\x01\xd0-\xd9]")
-"""A marker that a segment with a length follows. Fill bytes and markers that stand alone are passed over, as decoders
-do."""
+_FILL = re.compile(rb"\xff++")
+"""The byte before a marker's kind, which may be repeated."""
+_ALONE = frozenset([0x00, 0x01, *range(0xD0, 0xDA)])
+"""Kinds of markers that no length follows."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of a frame's header, of any coding."""
 _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 _START_OF_SCAN = 0xDA
-_MOST_SEGMENTS = 100_000
+_MOST_MARKERS = 100_000
 """Before the pixels. Four gigabytes of metadata would need fewer, and each costs time."""
 
 
@@ -38,12 +39,17 @@ def is_jpeg(data: bytes) -> bool:
 def read_frame(data: bytes) -> Frame:
     """Follows a JPEG's markers one by one, since a thumbnail before the first scan may have scans of its own."""
     at, coding, components, size = 2, 0, 0, None
-    for _ in range(_MOST_SEGMENTS):
-        marker = _SEGMENT.search(data, at)
-        if marker is None or marker.start() + 4 > len(data):
+    for _ in range(_MOST_MARKERS):
+        # Decoders, too, look for the next one, whatever lies before it.
+        start = data.find(b"\xff", at)
+        fill = _FILL.match(data, start) if start >= 0 else None
+        if fill is None or fill.end() + 3 > len(data):
             break
-        at = marker.start()
+        at = fill.end() - 1
         kind = data[at + 1]
+        if kind in _ALONE:
+            at += 2
+            continue
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         if kind == _START_OF_SCAN:
             single = coding in _SEQUENTIAL and data[at + 4 : at + 5] == bytes([components])
