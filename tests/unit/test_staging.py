@@ -4,7 +4,9 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from zipcrop import manifest
 from zipcrop import staging as staging_module
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.manifest import Outcome, Person
-from zipcrop.staging import Staging, sweep
+from zipcrop.staging import Staging, has_leftovers, sweep
 
 PERSON = Outcome(3, "person", "", 9, 8, (Person((1.0, 2.5, 3.0, 4.0), 0.5, "Person/a/x_0.jpg"),))
 NO_PERSON = Outcome(4, "no_person", "", 9, 8, (), 0.1, "No_Person/a/y.jpg")
@@ -152,6 +154,50 @@ def test_sweeping_removes_what_is_published_and_what_nobody_will_finish(tmp_path
     assert (tmp_path / ".staging/deep/unfinished").exists() and not (tmp_path / ".staging/deep/gone").exists()
     sweep(tmp_path, live=[])
     assert not (tmp_path / ".staging").exists()
+    assert results(tmp_path) == RESULTS
+
+
+def test_an_archive_that_became_a_folder_of_archives(tmp_path: Path) -> None:
+    for archive in ("a", "a/b"):
+        with Staging(tmp_path, archive, "key") as staging:
+            staging.resume()
+            write(staging, replace(PERSON, persons=()))
+    sweep(tmp_path, live=["a/b"])
+    assert [path.parent.name for path in (tmp_path / ".staging").rglob("lock")] == ["b"]
+    with Staging(tmp_path, "a/b", "key") as staging:
+        assert len(staging.resume()[0]) == 1
+        with Staging(tmp_path, "a", "other key"):
+            pass
+    sweep(tmp_path, live=["a"])
+    assert not list((tmp_path / ".staging").rglob("lock"))
+
+
+@pytest.mark.parametrize("removals", range(12))
+def test_the_next_run_sees_what_a_kill_while_sweeping_left(
+    removals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(tmp_path)
+    left = removals
+
+    def until_killed(remove: Callable[..., None]) -> Callable[..., None]:
+        def removing(*arguments: Any, **options: Any) -> None:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            remove(*arguments, **options)
+
+        return removing
+
+    with monkeypatch.context() as context:
+        for name in ("unlink", "rmdir"):
+            context.setattr(os, name, until_killed(getattr(os, name)))
+        with pytest.raises(KeyboardInterrupt):
+            sweep(tmp_path)
+    staged = [path for path in (tmp_path / ".staging").rglob("*") if path.is_file()]
+    assert has_leftovers(tmp_path) == bool(staged)
+    sweep(tmp_path)
+    assert not has_leftovers(tmp_path) and not list((tmp_path / ".staging").rglob("lock"))
     assert results(tmp_path) == RESULTS
 
 

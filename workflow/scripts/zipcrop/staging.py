@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ FOLDERS = ("Person", "No_Person")
 
 
 # Names of files and folders in a staging folder; those that are staged under a key are called after its hash.
+_KEY = re.compile("[0-9a-f]{16}")
 _LOCK = "lock"
 _RESERVE = "reserve"
 _JOURNAL = "journal.jsonl"
@@ -54,8 +56,8 @@ class Staging:
             ) from None
         self.folder = self._parent / hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
         self._journal = self.folder / _JOURNAL
-        for stale in self._parent.iterdir():
-            if stale != self.folder and stale.is_dir():
+        for stale in _keyed(self._parent):
+            if stale != self.folder:
                 _remove_staged(stale)
         self._reserve = self._parent / _RESERVE
         try:
@@ -180,6 +182,12 @@ def _remove_staged(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def _is_over(folder: Path) -> bool:
+    """Whether nobody will carry on from what is staged in `folder`: it has been published, or has no journal, as what a
+    kill has left of a folder that was being removed."""
+    return (folder / _PUBLISHED).exists() or not (folder / _JOURNAL).exists()
+
+
 def sweep(output: Path, live: Container[str] | None = None) -> None:
     """Removes from the folder `output` what is staged and no longer needed: what has been published, and, given all
     archives that there are in `live`, what is staged of others. What a running job uses stays.
@@ -193,24 +201,33 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
         except lock.LockedError:
             continue
         with held:
-            for folder in parent.iterdir():
-                if folder.is_dir() and ((folder / _PUBLISHED).exists() or (live is not None and archive not in live)):
+            for folder in _keyed(parent):
+                if _is_over(folder) or (live is not None and archive not in live):
                     _remove_staged(folder)
-            if not any(path.is_dir() for path in parent.iterdir()):
-                remove_with_empty_parents(parent, output)
+            if not _keyed(parent):
+                (parent / _RESERVE).unlink(missing_ok=True)
+                remove_with_empty_parents(parent / _LOCK, output)
 
 
 def has_leftovers(output: Path) -> bool:
-    """Whether the folder `output` holds staged results that have been published."""
-    folders = (folder for parent in _staged_archives(output / ".staging") for folder in parent.iterdir())
-    return any((folder / _PUBLISHED).exists() for folder in folders)
+    """Whether there is something below the folder `output` for `sweep` to remove."""
+    for parent in _staged_archives(output / ".staging"):
+        folders = _keyed(parent)
+        if not folders or any(map(_is_over, folders)):
+            return True
+    return False
 
 
 def _staged_archives(root: Path) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(root):
         if _LOCK in files:
-            subfolders.clear()
+            subfolders[:] = [name for name in subfolders if not _KEY.fullmatch(name)]
             yield Path(folder)
+
+
+def _keyed(parent: Path) -> list[Path]:
+    """What is staged for an archive. Archives below it, of a time when it was no archive but a folder, are not."""
+    return [path for path in parent.iterdir() if path.is_dir() and _KEY.fullmatch(path.name)]
 
 
 def remove_with_empty_parents(path: Path, root: Path) -> None:
