@@ -108,11 +108,16 @@ def test_min_size_rejects_and_renumbers(zip_path: Path, tmp_path: Path, crop: Cr
     assert people == list(range(len(people)))
 
 
-def test_confidence_of_no_person_is_the_best_score_below(zip_path: Path, crop: Crop) -> None:
-    rows = crop(zip_path, confidence=0.99)
-    scores = [row["confidence"] for row in rows if row["status"] == "no_person"]
-    assert len(scores) == 5
-    assert sum(0.05 <= float(score) < 0.99 for score in scores if score) >= 4
+def test_no_person_has_score_and_box_of_the_person_that_came_nearest(zip_path: Path, crop: Crop) -> None:
+    without = [row for row in crop(zip_path, confidence=0.99) if row["status"] == "no_person"]
+    assert len(without) == 5
+    assert sum(0.05 <= float(row["confidence"]) < 0.99 for row in without if row["confidence"]) >= 4
+    edges = ("confidence", "x1", "y1", "x2", "y2")
+    best = {row["member_index"]: row for row in crop(zip_path, confidence=0.25) if row["person"] == "0"}
+    assert len(best) >= 4
+    for row in without:
+        if row["member_index"] in best:
+            assert [row[edge] for edge in edges] == [best[row["member_index"]][edge] for edge in edges]
 
 
 def test_no_process_of_the_cpu_path_imports_a_heavy_package(

@@ -46,8 +46,8 @@ def test_one_row_per_crop(tmp_path: Path) -> None:
 
 def test_one_row_for_every_other_member(tmp_path: Path) -> None:
     outcomes = [
-        Outcome(7, "no_person", "", 40, 30, (), 0.2, "No_Person/z/a.jpg"),
-        Outcome(7, "no_person", "", 40, 30, (), None, "No_Person/z/a.jpg"),
+        Outcome(7, "no_person", "", 40, 30, (Person((3.0, 1.0, 9.0, 8.0), 0.2),), "No_Person/z/a.jpg"),
+        Outcome(7, "no_person", "", 40, 30, (), "No_Person/z/a.jpg"),
         Outcome(7, "rejected", "too small", 40, 30, (Person((1.0, 1.0, 1.5, 1.5), 0.4),)),
         Outcome(7, "failed", "damaged"),
         Outcome(7, "skipped", "folder"),
@@ -55,7 +55,7 @@ def test_one_row_for_every_other_member(tmp_path: Path) -> None:
     manifest.write(tmp_path / "m.csv", [row for outcome in outcomes for row in manifest.rows("z", MEMBER, outcome)])
     columns = ("status", "reason", "width", "person", "confidence", "x1", "file")
     assert [tuple(row[column] for column in columns) for row in read(tmp_path / "m.csv")] == [
-        ("no_person", "", "40", "", "0.2", "", "No_Person/z/a.jpg"),
+        ("no_person", "", "40", "", "0.2", "3.0", "No_Person/z/a.jpg"),
         ("no_person", "", "40", "", "", "", "No_Person/z/a.jpg"),
         ("rejected", "too small", "40", "", "0.4", "1.0", ""),
         ("failed", "damaged", "", "", "", "", ""),

@@ -17,7 +17,7 @@ from zipcrop.manifest import Outcome, Person
 from zipcrop.staging import Staging, has_leftovers, sweep
 
 PERSON = Outcome(3, "person", "", 9, 8, (Person((1.0, 2.5, 3.0, 4.0), 0.5, "Person/a/x_0.jpg"),))
-NO_PERSON = Outcome(4, "no_person", "", 9, 8, (), 0.1, "No_Person/a/y.jpg")
+NO_PERSON = Outcome(4, "no_person", "", 9, 8, (Person((0.0, 0.0, 2.0, 3.0), 0.1),), "No_Person/a/y.jpg")
 
 
 def write(staging: Staging, *outcomes: Outcome) -> None:

@@ -41,7 +41,7 @@ def test_one_row_per_archive(tmp_path: Path) -> None:
         tmp_path,
         "a",
         (person(0, "a", crops=2), 1, 10),
-        (Outcome(1, "no_person", "", 9, 9, (), None, "No_Person/a/1.jpg"), 2, 10),
+        (Outcome(1, "no_person", "", 9, 9, (), "No_Person/a/1.jpg"), 2, 10),
         (Outcome(2, "rejected", "small", 9, 9, (Person((0.0, 0.0, 1.0, 1.0), 0.5),)), 3, 10),
         (Outcome(3, "failed", "damaged"), 4, 10),
         (Outcome(4, "skipped", "folder"), 0, 0),

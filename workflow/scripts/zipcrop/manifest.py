@@ -64,9 +64,8 @@ class Outcome:
     width: int | None = None
     height: int | None = None
     persons: tuple[Person, ...] = ()
-    """One for each crop, by falling confidence; the most confident one alone if `rejected`."""
-    best_score: float | None = None
-    """Of `no_person`: the best score below the threshold, if any was looked at."""
+    """One for each crop, by falling confidence; the most confident one alone if `rejected`; if `no_person`, the best one
+    below the threshold, if any was looked at."""
     file: str = ""
     """Of `no_person`: the original's path below the output folder, with `/`."""
 
@@ -104,11 +103,11 @@ def rows(archive: str, member: Member, outcome: Outcome) -> Iterator[dict[str, A
         "height": outcome.height,
     }
     if not outcome.persons:
-        yield {**row, "confidence": outcome.best_score, "file": outcome.file}
+        yield {**row, "file": outcome.file}
     for k, person in enumerate(outcome.persons):
         box = dict(zip(("x1", "y1", "x2", "y2"), person.box, strict=True))
         number = k if outcome.status == "person" else None
-        yield {**row, "person": number, "confidence": person.confidence, **box, "file": person.file}
+        yield {**row, "person": number, "confidence": person.confidence, **box, "file": person.file or outcome.file}
 
 
 def write(target: Path, manifest_rows: Iterable[dict[str, Any]]) -> None:

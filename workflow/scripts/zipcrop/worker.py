@@ -371,29 +371,29 @@ class _Worker:
     def _keep(self, photo: _Photo, persons: np.ndarray) -> Outcome:
         """Writes what is kept of `photo`; `persons` as `Engine.detect` gives them."""
         height, width = photo.letterbox.height, photo.letterbox.width
+        kept = int((persons[:, 4] > self._task.thresholds.confidence).sum())
+        looked_at = persons[: max(1, kept)]  # by falling score: of a photo without people the one that came nearest
         found = [
             # Rounded as the manifest has it, so that the crop is what the manifest says to the pixel.
             Person(_rounded(box), round(float(score), 6))
-            for box, score in zip(photo.letterbox.to_image(persons[:, :4]), persons[:, 4], strict=True)
-            if score > self._task.thresholds.confidence
+            for box, score in zip(photo.letterbox.to_image(looked_at[:, :4]), looked_at[:, 4], strict=True)
         ]
-        if not found:
+        if not kept:
             file = f"No_Person/{self._task.archive}/{photo.name.original}"
             self._write_file(file, photo.data)
-            best = round(float(persons[0, 4]), 6) if len(persons) else None
-            return Outcome(photo.index, "no_person", "", width, height, (), best, file)
+            return Outcome(photo.index, "no_person", "", width, height, tuple(found), file)
         # Encoded before any is written: an image leaves all of its crops or none.
         encoded = self._encode_crops(photo, found)
         if not encoded:
             reason = f"no crop has {self._task.crop.min_size} pixels on each side (crop.min_size)"
             return Outcome(photo.index, "rejected", reason, width, height, (found[0],))
-        kept = []
+        written = []
         for k, (person, data) in enumerate(encoded):
             name = photo.name.crop(k, self._task.crop.format)
             file = f"Person/{self._task.archive}/{name}"
             self._write_file(file, data)
-            kept.append(Person(person.box, person.confidence, file))
-        return Outcome(photo.index, "person", "", width, height, tuple(kept))
+            written.append(Person(person.box, person.confidence, file))
+        return Outcome(photo.index, "person", "", width, height, tuple(written))
 
     def _encode_crops(self, photo: _Photo, persons: list[Person]) -> list[tuple[Person, bytes]]:
         """The persons whose crops are large enough, with their crops as files."""
