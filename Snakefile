@@ -13,6 +13,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/crop.smk"
 include: "workflow/rules/summary.smk"
+include: "workflow/rules/export.smk"
 
 
 onstart:

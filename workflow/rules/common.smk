@@ -101,6 +101,10 @@ def targets():
     if staging.has_leftovers(Path(OUTPUT)):
         # Of a run that was killed before it could sweep, which a run with nothing to do would not do either.
         wanted.append(rules.clear_staging.output.cleared)
+    if config["exports"]["coco"]:
+        wanted.append(rules.export_coco.output.annotations)
+    if config["exports"]["yolo"]:
+        wanted.append(rules.export_yolo.output.labels)
     if config["strict"]:
         wanted.append(rules.require_no_failures.output.passed)
     return wanted

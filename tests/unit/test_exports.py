@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
+
+from zipcrop import exports
+
+
+def test_archives_are_those_of_the_summary_in_its_order(tmp_path: Path) -> None:
+    publish(tmp_path, {'b/it\'s, "so"': [], "NA": [], "a": []})
+    assert exports.archives(tmp_path) == {
+        'b/it\'s, "so"': 'raw/b/it\'s, "so".zip',
+        "NA": "raw/NA.zip",
+        "a": "raw/a.zip",
+    }
+
+
+def test_an_entry_for_every_member_with_the_people_that_have_a_crop(tmp_path: Path) -> None:
+    boxes = ((1.0, 2.0, 30.5, 40.0), (0.0, 0.0, 9.0, 9.0))
+    publish(
+        tmp_path,
+        {"a": [("x.jpg", person(*boxes)), ("x.jpg", no_person()), ("y", rejected()), ("z", FAILED), ("t/", SKIPPED)]},
+    )
+    entries = list(exports.entries(tmp_path, "a"))
+    assert [(entry.member, entry.index, entry.status, entry.width, entry.height) for entry in entries] == [
+        ("x.jpg", 0, "person", 640, 480),
+        ("x.jpg", 1, "no_person", 640, 480),
+        ("y", 2, "rejected", 640, 480),
+        ("z", 3, "failed", 0, 0),
+        ("t/", 4, "skipped", 0, 0),
+    ]
+    assert [entry.people for entry in entries] == [[(*boxes[0], 0.9), (*boxes[1], 0.89)], [], [], [], []]
+    assert entries[3].reason == "is damaged: Bad CRC-32"
+
+
+def test_names_come_back_as_they_are(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": [(name, no_person()) for name in UGLY_NAMES]})
+    assert [entry.member for entry in exports.entries(tmp_path, "a")] == UGLY_NAMES
+
+
+def test_an_archive_that_cannot_be_opened_has_no_members(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": None})
+    assert list(exports.entries(tmp_path, "a")) == []
+
+
+def test_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "below" / "target"
+    with exports.whole(target) as part:
+        part.mkdir()
+        (part / "old").touch()
+        assert not target.exists()
+    with pytest.raises(OSError), exports.whole(target) as part:
+        part.mkdir()
+        raise OSError
+    assert list(target.parent.rglob("*")) == [target, target / "old"]
+    with exports.whole(target) as part:
+        part.write_text("what a kill leaves")
+        part.rename(tmp_path / "left")
+        target.rename(tmp_path / "before")
+        part.write_text("new")
+    (tmp_path / "left").rename(part)
+    with exports.whole(target) as part:
+        assert not part.exists()
+        part.write_text("newest")
+    assert [path.read_text() for path in target.parent.iterdir()] == ["newest"]

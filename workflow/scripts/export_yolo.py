@@ -1,0 +1,21 @@
+"""Writes the people of all archives as YOLO labels."""
+
+import argparse
+from pathlib import Path
+
+from zipcrop import exports, yolo
+from zipcrop.errors import machine_faults, run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", required=True, type=Path)
+    output = parser.parse_args().output
+    target = yolo.path(output)
+    with machine_faults(f"writing {target}"):
+        counts = yolo.write(output, exports.archives(output))
+    print(f"{target}: labels of {counts.photos} photos, {counts.people} people")
+
+
+if __name__ == "__main__":
+    run_script(main)
