@@ -14,6 +14,7 @@ include: "workflow/rules/model.smk"
 include: "workflow/rules/crop.smk"
 include: "workflow/rules/summary.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/report.smk"
 
 
 onstart:

@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -103,17 +104,19 @@ def without_network(folder: Path) -> dict[str, str]:
 
 
 class Workflow:
-    """The workflow in a folder of its own, run by the real snakemake."""
+    """The workflow in a folder of its own, run by the real snakemake. Rules that are `omitted`, and what follows from
+    them, do not run: by default what the report shows and exports, which take longer than the tests' small archives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, omitted: Sequence[str] = ("survey", "export_coco")) -> None:
         self.folder = folder
+        self.omitted = omitted
 
     @classmethod
-    def create(cls, folder: Path) -> Workflow:
+    def create(cls, folder: Path, **options: Any) -> Workflow:
         """A new one in the empty `folder`."""
         for name in ("Snakefile", "config.yaml", "profiles", "workflow", "envs"):
             (folder / name).symlink_to(ROOT / name)
-        return cls(folder)
+        return cls(folder, **options)
 
     @contextlib.contextmanager
     def start(
@@ -121,7 +124,9 @@ class Workflow:
     ) -> Iterator[subprocess.Popen[str]]:
         """Starts snakemake with `arguments`, and `config` over the tests' configuration, as the leader of a process
         group of its own; kills them all at the end of the `with` block."""
-        command = [str(Path(sys.executable).parent / "snakemake"), *arguments, "--config"]
+        command = [str(Path(sys.executable).parent / "snakemake"), *arguments]
+        command += ["--omit-from", *self.omitted] if self.omitted else []
+        command += ["--config"]
         command += [f"model={WEIGHTS}", f"image_size={IMAGE_SIZE}", *config]
         # As on a machine where nobody has activated the environment.
         environment = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin", **(env or {})}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import os
 import shutil
@@ -193,15 +192,6 @@ def test_nothing_uses_the_network(prepared: Path, tmp_path: Path) -> None:
         environment = {**os.environ, **without_network(tmp_path / str(len(line)))}
         subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, check=False)
         assert (tmp_path / str(len(line)) / "network_used").exists()
-
-
-def test_report(workflow: Workflow) -> None:
-    result = workflow.run("--report", "report.html")
-    assert result.returncode == 0, result.stdout
-    page = (workflow.folder / "report.html").read_text(encoding="utf-8")
-    assert "One row per archive" in page
-    summary = (workflow.folder / "output/summary.csv").read_bytes()
-    assert base64.b64encode(summary).decode() in page
 
 
 def test_gpus_share_the_cores(workflow: Workflow) -> None:

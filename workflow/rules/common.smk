@@ -9,6 +9,7 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from zipcrop import RESULTS_VERSION, catalog, errors, lock, model, progress, settings, staging
+from zipcrop.report import REPORT_VERSION, caption, survey_file
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even
 # if nobody has activated its environment.
@@ -88,7 +89,7 @@ def show_unfinished():
 def targets():
     """What a run makes."""
     summary = rules.summarize.output.summary
-    wanted = [summary]
+    wanted = [summary, rules.plot.output, rules.contact_sheets.output, rules.pages.output]
     if Path(summary).exists():
         # A job that dies takes the old results of its archive with it, and the summary alone would still look up to
         # date.

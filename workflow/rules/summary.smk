@@ -3,7 +3,12 @@ rule summarize:
     input:
         expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"]),
     output:
-        summary=report(f"{OUTPUT}/summary.csv", caption="../report/summary.rst", category="Summary"),
+        summary=report(
+            f"{OUTPUT}/summary.csv",
+            caption="../report/archives.rst",
+            category="1 Archives",
+            labels={"shows": "summary.csv, to download"},
+        ),
     log:
         "logs/summarize.log",
     localrule: True

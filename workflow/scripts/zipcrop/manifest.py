@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,12 @@ def record_path(output: Path, archive: str) -> Path:
     return output / "manifests" / f"{archive}.json"
 
 
+def read_record(output: Path, archive: str) -> dict[str, Any]:
+    """What `record_path` holds."""
+    record: dict[str, Any] = json.loads(record_path(output, archive).read_text(encoding="utf-8"))
+    return record
+
+
 @dataclass(frozen=True, slots=True)  # there are as many as members
 class Person:
     """A person that was found."""
@@ -64,8 +71,8 @@ class Outcome:
     width: int | None = None
     height: int | None = None
     persons: tuple[Person, ...] = ()
-    """One for each crop, by falling confidence; the most confident one alone if `rejected`; if `no_person`, the best one
-    below the threshold, if any was looked at."""
+    """One for each crop, by falling confidence; the most confident one alone if `rejected`; if `no_person`, the best
+    one below the threshold, if any was looked at."""
     file: str = ""
     """Of `no_person`: the original's path below the output folder, with `/`."""
 
@@ -108,6 +115,12 @@ def rows(archive: str, member: Member, outcome: Outcome) -> Iterator[dict[str, A
         box = dict(zip(("x1", "y1", "x2", "y2"), person.box, strict=True))
         number = k if outcome.status == "person" else None
         yield {**row, "person": number, "confidence": person.confidence, **box, "file": person.file or outcome.file}
+
+
+def read(output: Path, archive: str) -> Iterator[dict[str, str]]:
+    """The rows of the archive's manifest below the folder `output`, as text."""
+    with path(output, archive).open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
 
 
 def write(target: Path, manifest_rows: Iterable[dict[str, Any]]) -> None:

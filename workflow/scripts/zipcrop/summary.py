@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -32,7 +31,7 @@ COLUMNS = [
 ]
 # Snakemake leaves it in every folder that is an output.
 _TIMESTAMP = ".snakemake_timestamp"
-_IMAGES = ["person", "no_person", "rejected"]
+IMAGES = ["person", "no_person", "rejected"]
 
 
 def read_manifest(output: Path, archive: str) -> pd.DataFrame:
@@ -54,11 +53,11 @@ def summarize(output: Path, archives: Mapping[str, str]) -> tuple[pd.DataFrame, 
     contents = []
     for archive, zip_path in archives.items():
         table = read_manifest(output, archive)
-        record = json.loads(manifest.record_path(output, archive).read_text(encoding="utf-8"))
+        record = manifest.read_record(output, archive)
         members = table.drop_duplicates("member_index")
-        images = members[members["status"].isin(_IMAGES)]
+        images = members[members["status"].isin(IMAGES)]
         failures += _failures(zip_path, members)
-        contents.append(_content_keys(images))
+        contents.append(content_keys(images))
         counts = members["status"].value_counts()
         seconds = record["seconds"]
         row = {
@@ -67,7 +66,7 @@ def summarize(output: Path, archives: Mapping[str, str]) -> tuple[pd.DataFrame, 
             "fingerprint": record["fingerprint"],
             "members": len(members),
             "images": len(images),
-            **{f"{status}_images": int(counts.get(status, 0)) for status in _IMAGES},
+            **{f"{status}_images": int(counts.get(status, 0)) for status in IMAGES},
             **{status: int(counts.get(status, 0)) for status in ("failed", "skipped")},
             "crops": int((table["status"] == "person").sum()),
             "bytes": int(members["bytes"].sum()),
@@ -106,7 +105,7 @@ def _failures(zip_path: str, members: pd.DataFrame) -> Iterator[str]:
             yield f"{member.member!r} in {zip_path}: {member.reason}"
 
 
-def _content_keys(images: pd.DataFrame) -> np.ndarray:
+def content_keys(images: pd.DataFrame) -> np.ndarray:
     """One uint64 per image, equal for images of equal CRC and size: what `duplicates` goes by."""
     crc32 = np.array([int(text, 16) for text in images["crc32"]], np.uint64)
     return crc32 | images["bytes"].to_numpy(np.uint64) << np.uint64(32)
@@ -154,6 +153,11 @@ def _remove_if_empty(folder: Path, output: Path) -> None:
         remove_with_empty_parents(folder, output)
 
 
+def read(path: Path) -> pd.DataFrame:
+    """The `summary.csv` at `path`."""
+    return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(["archive", "zip", "fingerprint"], str))
+
+
 def write(table: pd.DataFrame, output: Path) -> None:
     """Writes `summary.csv` into the folder `output`."""
     table.to_csv(output / "summary.csv", index=False, lineterminator="\r\n", encoding="utf-8")
@@ -171,7 +175,7 @@ def closing_line(table: pd.DataFrame) -> str:
 
 def require_no_failures(summary: Path) -> None:
     """Raises ZipcropError if the `summary.csv` at `summary` counts any failure."""
-    table = pd.read_csv(summary, keep_default_na=False)
+    table = read(summary)
     failed = table[table["failed"] > 0]
     if len(failed):
         raise ZipcropError(

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results import HEIGHT, WIDTH, failed, people, publish, without
+from zipcrop import summary
+from zipcrop.crop import crop_slice
+from zipcrop.report import survey_file
+from zipcrop.report.survey import _crop_size, _read, survey
+
+
+def of(output: Path, list_length: int = 24, failures_listed: int = 1000) -> dict[str, Any]:
+    table = summary.read(output / "summary.csv")
+    return survey(output, table, list_length, failures_listed)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    publish(
+        tmp_path,
+        {
+            "good": [people("a.jpg", 0.9, 0.6), people("b.jpg", 0.8), without("c.jpg", 0.2)],
+            "sad": [people("a2.jpg", 0.3), without("b2.jpg"), without("c2.jpg", 0.24), failed("d2.jpg", "too <large>")],
+            "broken": None,
+            "none": [without("a3.jpg", 0.06)],
+        },
+    )
+    return tmp_path
+
+
+def test_numbers_are_those_of_the_summary(mixed: Path) -> None:
+    found, table = of(mixed), summary.read(mixed / "summary.csv")
+    counts = ["members", "images", "person_images", "no_person_images", "rejected_images", "failed", "skipped", "crops"]
+    for column in [*counts, "duplicates", "bytes"]:
+        assert found["numbers"][column] == table[column].sum()
+    assert found["numbers"]["seconds"] == pytest.approx(table["seconds"].sum())
+    assert found["numbers"]["archives"] == 4
+    assert found["numbers"]["archives_with_failures"] == 2
+    assert found["numbers"]["archives_without_people"] == 2
+    assert found["numbers"]["people_per_photo"] == pytest.approx(4 / 3, abs=0.01)
+    assert found["numbers"]["most_people"] == 2
+    assert found["numbers"]["almost"] == 3
+    assert found["numbers"]["nearly_kept"] == 2  # above 0.125
+    assert found["numbers"]["barely_kept"] == 0
+    assert sum(found["distributions"]["confidence"]) == 4
+
+
+def test_the_worst_archives_come_first(mixed: Path) -> None:
+    # By share of failures; then those without people, then those that are least sure.
+    assert [each["archive"] for each in of(mixed)["archives"]] == ["broken", "sad", "none", "good"]
+
+
+def test_lists_hold_the_most_remarkable_of_all_archives(mixed: Path) -> None:
+    picks = of(mixed, list_length=2)["picks"]
+    assert [(each["archive"], each["member"]) for each in picks["almost"]] == [("sad", "c2.jpg"), ("good", "c.jpg")]
+    assert picks["almost"][0]["box"] == [120, 200, 180, 400]
+    assert [(each["archive"], each["member"]) for each in picks["unsure"]] == [("sad", "a2.jpg"), ("good", "a.jpg")]
+    assert picks["unsure"][1]["file"] == "Person/good/a_1.jpg"
+
+
+def test_small_and_extreme_go_by_the_crop(tmp_path: Path) -> None:
+    boxes = {"tiny": (10.0, 10.0, 13.0, 14.0), "wide": (0.0, 5.0, 300.0, 30.0), "high": (0.0, 0.0, 20.0, 500.0)}
+    publish(tmp_path, {"a": [people(f"{name}.jpg", 0.9, boxes=[box]) for name, box in boxes.items()]})
+    picks = of(tmp_path)["picks"]
+    assert [each["member"] for each in picks["small"]] == ["tiny.jpg", "wide.jpg", "high.jpg"]
+    assert [each["member"] for each in picks["extreme"]] == ["high.jpg", "wide.jpg", "tiny.jpg"]
+    assert picks["small"][0]["crop"] == [3, 4]
+
+
+def test_crowds_name_everybody(tmp_path: Path) -> None:
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    publish(tmp_path, {"a": [people("four.jpg", *scores[:4])], "b": [people("x.jpg", 0.9), people("six.jpg", *scores)]})
+    (crowd,) = of(tmp_path)["picks"]["crowds"]
+    assert (crowd["archive"], crowd["member"]) == ("b", "six.jpg")
+    assert [each["file"] for each in crowd["people"]] == [f"Person/b/six_{k}.jpg" for k in range(6)]
+    assert of(tmp_path)["numbers"]["crowded"] == 1
+
+
+def test_duplicates_are_those_across_archives(tmp_path: Path) -> None:
+    publish(
+        tmp_path,
+        {
+            "a": [people("x.jpg", 0.9, crc32=7), without("twice.jpg", crc32=8), without("again.jpg", crc32=8)],
+            "b": [without("y.jpg", crc32=7), failed("z.jpg"), people("other.jpg", 0.9)],
+            "c": [people("w.jpg", 0.5, crc32=7)],
+        },
+    )
+    found = of(tmp_path)
+    (photo,) = found["duplicates"]
+    assert [(place["archive"], place["member"]) for place in photo["places"]] == [
+        ("a", "x.jpg"),
+        ("b", "y.jpg"),
+        ("c", "w.jpg"),
+    ]
+    assert (photo["copies"], photo["file"]) == (3, "Person/a/x_0.jpg")
+    assert (found["numbers"]["shared_photos"], found["numbers"]["shared_copies"]) == (1, 3)
+    assert found["numbers"]["duplicates"] == 3
+
+
+def test_one_bad_archive_hides_no_other_failure(tmp_path: Path) -> None:
+    publish(tmp_path, {"bad": [failed(f"{i}.jpg") for i in range(50)], "other": [failed("x.jpg", "odd")], "no": None})
+    found = of(tmp_path, failures_listed=5)
+    assert [(each["archive"], each["member"]) for each in found["failures"]] == [
+        ("bad", "0.jpg"),
+        ("bad", "1.jpg"),
+        ("bad", "2.jpg"),
+        ("other", "x.jpg"),
+        ("no", ""),
+    ]
+    assert found["reasons"] == [
+        ("cannot be decoded: damaged", 50),
+        ("odd", 1),
+        ("is not a ZIP archive", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "archives",
+    [
+        {},
+        {"a": []},
+        {"a": None},
+        {"a": [failed("x.jpg")]},
+        {"a": [without("x.jpg")]},
+        {"a": [people("x.jpg", 0.9)]},
+    ],
+)
+def test_anything_can_be_surveyed_and_written(tmp_path: Path, archives: dict[str, Any]) -> None:
+    publish(tmp_path, archives)
+    found = of(tmp_path)
+    survey_file.write(found, tmp_path / "survey.json")
+    # As text, since JSON has no tuples.
+    assert json.dumps(survey_file.read(tmp_path / "survey.json")) == json.dumps(found)
+
+
+def test_names_stay_text(tmp_path: Path) -> None:
+    publish(tmp_path, {"001": [people("NA", 0.9)], "NA": [without("1", 0.2)]})
+    found = of(tmp_path)
+    assert {each["archive"] for each in found["archives"]} == {"001", "NA"}
+    assert found["picks"]["unsure"][0]["member"] == "NA"
+
+
+@pytest.mark.parametrize("padding", [0.0, 0.1, 3.0])
+def test_crop_sizes_are_those_that_are_cut(tmp_path: Path, padding: float) -> None:
+    corners = np.random.default_rng(1).uniform(0, 1, (200, 2, 2))
+    boxes = np.round(np.sort(corners, axis=1).reshape(200, 4) * [WIDTH, HEIGHT, WIDTH, HEIGHT], 3)
+    boxes = [tuple(box) for box in boxes if min(box[2] - box[0], box[3] - box[1]) > 2]
+    publish(tmp_path, {"a": [people(f"{i}.jpg", 0.9, boxes=[box]) for i, box in enumerate(boxes)]})
+    sizes = _crop_size(_read(tmp_path, "a"), padding)
+    cut = [crop_slice(box, padding, WIDTH, HEIGHT) for box in boxes]
+    assert sizes["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
+    assert sizes["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]

@@ -1,0 +1,145 @@
+# What `snakemake --report` shows: pictures and pages, made from manifests and crops. Their settings rerun no archive.
+SURVEY = f"{OUTPUT}/summary/survey.json"
+# Captions quote it.
+config["run"] = caption.figures(Path(SURVEY))
+PLOTS = {
+    "outcomes": "What became of the members, by archive",
+    "confidence": "How sure the detector was",
+    "crops": "Height and shape of the crops",
+    "people": "People per photo",
+    "positions": "Where in the photo the people are",
+    "throughput": "Speed, by archive",
+}
+LISTS = {
+    "almost": "Almost people",
+    "unsure": "Least sure people",
+    "small": "Smallest crops",
+    "extreme": "Most extreme shapes",
+    "crowds": "Very many people in one photo",
+    "duplicates": "Duplicates",
+    "failures": "Failures",
+}
+
+
+def shown(name, folder, suffix, category, label):
+    """An output of the report, with the caption of its name."""
+    return report(
+        f"{OUTPUT}/summary/{folder}/{name}.{suffix}",
+        caption=f"../report/{name}.rst",
+        category=category,
+        # One label alone: Snakemake makes of others switches, which break the page where a combination is missing.
+        labels={"shows": label},
+    )
+
+
+def sheets_of(name, subcategory):
+    """A folder of contact sheets, one per archive."""
+    return report(
+        directory(f"{OUTPUT}/summary/sheets/{name}"),
+        patterns=["{rank}.jpg"],
+        caption=f"../report/sheets_of_{name}.rst",
+        category="3 Contact sheets",
+        subcategory=subcategory,
+        labels=sheet_labels,
+    )
+
+
+def sheet_labels(wildcards):
+    return {"archive, worst first": caption.label(archives_by_rank(), int(wildcards.rank))}
+
+
+@functools.cache
+def archives_by_rank():
+    return [each["archive"] for each in survey_file.read(Path(SURVEY))["archives"]]
+
+
+def half_of_the_cores():
+    """Sheets and pages are made at the same time."""
+    return max(1, (workflow.cores or 1) // 2)
+
+
+rule survey:
+    input:
+        rules.summarize.input,
+        summary=rules.summarize.output.summary,
+    output:
+        survey=SURVEY,
+    log:
+        "logs/survey.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    params:
+        version=REPORT_VERSION,
+        list_length=config["report"]["list_length"],
+        failures_listed=config["report"]["failures_listed"],
+        script=script("survey_manifests.py"),
+        output=untracked(OUTPUT),
+    shell:
+        "python {params.script:q} --output={params.output:q} --summary={input.summary:q} --survey={output.survey:q}"
+        " --list-length={params.list_length} --failures-listed={params.failures_listed} > {log:q} 2>&1 ||"
+        " {{ cat {log:q} >&2; exit 1; }}"
+
+
+rule plot:
+    input:
+        survey=rules.survey.output.survey,
+    output:
+        *(shown(name, "plots", "svg", "2 Plots", label) for name, label in PLOTS.items()),
+    log:
+        "logs/plot.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    params:
+        script=script("draw_plots.py"),
+        folder=untracked(f"{OUTPUT}/summary/plots"),
+    shell:
+        "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} > {log:q} 2>&1 ||"
+        " {{ cat {log:q} >&2; exit 1; }}"
+
+
+rule contact_sheets:
+    input:
+        survey=rules.survey.output.survey,
+    output:
+        crops=sheets_of("crops", "Crops"),
+        photos=sheets_of("photos", "Photos without people"),
+    log:
+        "logs/contact_sheets.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    threads: half_of_the_cores()
+    params:
+        sampling=json.dumps(
+            {key: config["report"][key] for key in ("seed", "sheets", "crops_per_sheet", "photos_per_sheet")}
+        ),
+        script=script("draw_sheets.py"),
+        output=untracked(OUTPUT),
+    shell:
+        "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --crops={output.crops:q}"
+        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} > {log:q} 2>&1 ||"
+        " {{ cat {log:q} >&2; exit 1; }}"
+
+
+rule pages:
+    input:
+        survey=rules.survey.output.survey,
+    output:
+        shown("archives", "pages", "html", "1 Archives", "All archives, to sort and to search"),
+        *(shown(name, "pages", "html", "4 To look at twice", label) for name, label in LISTS.items()),
+        shown("provenance", "pages", "html", "5 Provenance", "Weights, settings, versions, fingerprints"),
+    log:
+        "logs/pages.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    threads: half_of_the_cores()
+    params:
+        script=script("write_pages.py"),
+        output=untracked(OUTPUT),
+        folder=untracked(f"{OUTPUT}/summary/pages"),
+    shell:
+        "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --folder={params.folder:q}"
+        " --threads={threads} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"

@@ -1,0 +1,49 @@
+"""What captions quote: the run's numbers, safe in reStructuredText."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from zipcrop.progress import in_words
+from zipcrop.report import survey_file
+
+_SPECIAL = re.compile(r"[^\w\s]|_")
+
+
+def figures(path: Path) -> dict[str, Any]:
+    """The numbers of the survey at `path`, with `time` in words, `model`, `settings` and the most frequent `reasons`;
+    empty if there is no survey yet."""
+    if not path.exists():
+        return {}
+    found = survey_file.read(path)
+    provenance = found["provenance"][:1]
+    quoted: dict[str, Any] = _escaped(
+        {
+            **found["numbers"],
+            "time": in_words(found["numbers"]["seconds"]),
+            "model": provenance[0]["model"] if provenance else {},
+            "settings": provenance[0]["settings"] if provenance else {},
+            "reasons": found["reasons"][:3],
+        }
+    )
+    return quoted
+
+
+def label(archives: list[str], rank: int) -> str:
+    """The label of the contact sheet of the `rank`-worst of `archives`, from 1: in their order when sorted as text."""
+    # Snakemake 9.27 puts labels into a script as they are, where "</script>" would end it.
+    return f"{rank:04d} {archives[rank - 1].replace('<', '‹')}"
+
+
+def _escaped(value: Any) -> Any:
+    """`value` with all texts in it escaped."""
+    if isinstance(value, str):
+        printable = "".join(character if character.isprintable() else " " for character in value)
+        return _SPECIAL.sub(lambda match: "\\" + match[0], printable)
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return value

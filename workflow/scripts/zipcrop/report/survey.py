@@ -1,0 +1,141 @@
+"""The survey: one pass over all manifests for the numbers, the distributions and the entries that the report shows.
+
+What it holds does not grow with the number of images, but for eight bytes for each while duplicates are looked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zipcrop import manifest, summary
+from zipcrop.report import distributions, duplicates
+from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
+from zipcrop.report.distributions import Distributions
+from zipcrop.report.picks import CROWD, Failures, Picks
+
+_MOST_REASONS = 20
+_NUMBERS = ["width", "height", "confidence", "x1", "y1", "x2", "y2"]
+
+
+def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed: int) -> dict[str, Any]:
+    """What the archives of the summary `table`, done in the folder `output`, hold, as JSON can hold it:
+
+    `numbers` that captions quote; `distributions`, counts per bin (see `Distributions`); `archives`, the worst first
+    (see `_worst_first`), with each one's counts; `picks`, `duplicates` and `failures`, entries that name archive and
+    member, at most `list_length` in each list and `failures_listed`; `reasons` with their numbers; `provenance`,
+    what the records say.
+    """
+    counted, picks, failures = Distributions(), Picks(list_length), Failures(failures_listed)
+    contents: dict[str, np.ndarray] = {}
+    mean_confidence: dict[str, float | None] = {}
+    crowded = most_people = 0
+    records = {archive: manifest.read_record(output, archive) for archive in table["archive"]}
+    for archive, record in records.items():
+        rows = _read(output, archive)
+        persons = rows[rows["status"] == "person"]
+        persons = persons.assign(**_crop_size(persons, record["settings"]["crop.padding"]))
+        without = rows[(rows["status"] == "no_person") & rows["confidence"].notna()]
+        members = rows.drop_duplicates("member_index")
+        counted.add(persons, without)
+        picks.add(persons, without)
+        failures.add(members[members["status"] == "failed"])
+        per_photo = persons["member_index"].value_counts()
+        crowded += int((per_photo >= CROWD).sum())
+        most_people = max([most_people, *per_photo[:1].tolist()])
+        contents[archive] = summary.content_keys(members[members["status"].isin(summary.IMAGES)])
+        mean_confidence[archive] = float(persons["confidence"].mean()) if len(persons) else None
+    shared = duplicates.find(output, contents, list_length)
+    return {
+        "numbers": {
+            **_totals(table),
+            **_of_people(counted, records.values()),
+            "crowded": crowded,
+            "most_people": most_people,
+            "shared_photos": shared.photos,
+            "shared_copies": shared.copies,
+        },
+        "distributions": counted.to_json(),
+        "archives": _worst_first(table, mean_confidence),
+        "picks": picks.to_json(),
+        "duplicates": shared.listed,
+        "failures": failures.listed(),
+        "reasons": failures.reasons.most_common(_MOST_REASONS),
+        "provenance": _provenance(records.values()),
+    }
+
+
+def _read(output: Path, archive: str) -> pd.DataFrame:
+    """The archive's manifest with numbers for numbers; NaN where there is none."""
+    rows = summary.read_manifest(output, archive)
+    rows[_NUMBERS] = rows[_NUMBERS].apply(pd.to_numeric).astype(float)  # without rows they would stay text
+    return rows
+
+
+def _crop_size(persons: pd.DataFrame, padding: float) -> dict[str, np.ndarray]:
+    """Width and height of the crops in pixels, as `crop.crop_slice` cuts them."""
+    sizes = {}
+    for side, low, high in (("width", "x1", "x2"), ("height", "y1", "y2")):
+        first, last, limit = (persons[column].to_numpy(float) for column in (low, high, side))
+        pad = padding * (last - first)
+        sizes[f"crop_{side}"] = np.minimum(last + pad, limit).astype(int) - np.maximum(first - pad, 0).astype(int)
+    return sizes
+
+
+def _totals(table: pd.DataFrame) -> dict[str, Any]:
+    """The summary's columns added up, and what follows from them."""
+    counts = ["members", "images", *(f"{status}_images" for status in summary.IMAGES), "failed", "skipped", "crops"]
+    totals: dict[str, Any] = {key: int(table[key].sum()) for key in [*counts, "duplicates", "bytes"]}
+    seconds = float(table["seconds"].sum())
+    return {
+        **totals,
+        "archives": len(table),
+        "archives_with_failures": int((table["failed"] > 0).sum()),
+        "archives_without_people": int((table["person_images"] == 0).sum()),
+        "seconds": round(seconds, 1),
+        "images_per_second": round(totals["images"] / seconds, 2) if seconds else 0.0,
+    }
+
+
+def _of_people(counted: Distributions, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of the distributions; None where there is nothing to tell."""
+    threshold = next((record["settings"]["confidence"] for record in records), 0.0)
+    centres = (CONFIDENCE_EDGES[1:] + CONFIDENCE_EDGES[:-1]) / 2
+    photos = counted.people.sum()
+    median_aspect = distributions.quantile(counted.aspects, ASPECT_EDGES, 0.5)
+    return {
+        "median_confidence": _rounded(distributions.quantile(counted.confidence, CONFIDENCE_EDGES, 0.5), 2),
+        "barely_kept": int(counted.confidence[centres < threshold + 0.05].sum()),
+        "almost": int(counted.best_scores.sum()),
+        "nearly_kept": int(counted.best_scores[centres > threshold / 2].sum()),
+        "heights": [_rounded(distributions.quantile(counted.heights, HEIGHT_EDGES, s), 0) for s in (0.05, 0.5, 0.95)],
+        "median_aspect": _rounded(median_aspect, 2),
+        "people_per_photo": round(float(counted.confidence.sum() / photos), 2) if photos else None,
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _worst_first(table: pd.DataFrame, mean_confidence: dict[str, float | None]) -> list[dict[str, Any]]:
+    """The summary's rows with `mean_confidence`: those with the largest share of failures first, and of equal ones
+    those whose people are least sure, beginning with those without people."""
+    rows = table.assign(mean_confidence=pd.Series([mean_confidence[each] for each in table["archive"]], dtype=float))
+    failed = -(rows["failed"] / rows["members"].clip(lower=1))
+    order = np.lexsort([rows["mean_confidence"].fillna(0), failed])
+    entries: list[dict[str, Any]] = json.loads(rows.iloc[order].to_json(orient="records", double_precision=6))
+    return entries
+
+
+def _provenance(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the records say but for the archives' own figures, with the number of archives that say so."""
+    keys = ("model", "settings", "device", "engine", "versions")
+    said = Counter(json.dumps({key: record.get(key) for key in keys}) for record in records)
+    return [{**json.loads(text), "archives": count} for text, count in said.most_common()]

@@ -1,0 +1,18 @@
+"""The file that holds a survey. Apart from `survey`, since whoever only reads one can do without pandas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A survey that `write` wrote."""
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def write(survey: dict[str, Any], path: Path) -> None:
+    """Writes a survey as JSON."""
+    path.write_text(json.dumps(survey, indent=1, allow_nan=False), encoding="utf-8")
