@@ -259,7 +259,6 @@ OUTCOMES = st.lists(
         st.none() | st.integers(1, 10**5),
         st.none() | st.integers(1, 10**5),
         PERSONS,
-        st.none() | real,
         files,
     ),
     max_size=5,

@@ -157,6 +157,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 def test_everything_is_there_and_its_numbers_are_those_of_the_summary(pictured: Workflow) -> None:
     path = make_report(pictured)
     with browser_page() as page:

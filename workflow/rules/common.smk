@@ -24,6 +24,9 @@ except errors.ZipcropError as error:
     sys.exit(f"zipcrop: error: {error}")
 
 OUTPUT = str(Path(config["output"]))
+SURVEY = f"{OUTPUT}/summary/survey.json"
+# Captions quote it.
+config["run"] = caption.figures(Path(SURVEY))
 
 
 def untracked(value):
@@ -148,3 +151,40 @@ def cores_per_archive(wildcards):
 
 def speed_settings():
     return json.dumps({key: config[key] for key in ("device", "engine", "batch", "workers")})
+
+
+def shown(name, folder, suffix, category, label):
+    """An output of the report, with the caption of its name."""
+    return report(
+        f"{OUTPUT}/summary/{folder}/{name}.{suffix}",
+        caption=f"../report/{name}.rst",
+        category=category,
+        # One label alone: Snakemake makes of others switches, which break the page where a combination is missing.
+        labels={"shows": label},
+    )
+
+
+def sheets_of(name, subcategory):
+    """A folder of contact sheets, one per archive."""
+    return report(
+        directory(f"{OUTPUT}/summary/sheets/{name}"),
+        patterns=["{rank}.jpg"],
+        caption=f"../report/sheets_of_{name}.rst",
+        category="3 Contact sheets",
+        subcategory=subcategory,
+        labels=sheet_labels,
+    )
+
+
+def sheet_labels(wildcards):
+    return {"archive, worst first": caption.label(archives_by_rank(), int(wildcards.rank))}
+
+
+@functools.cache
+def archives_by_rank():
+    return [each["archive"] for each in survey_file.read(Path(SURVEY))["archives"]]
+
+
+def half_of_the_cores():
+    """Sheets and pages are made at the same time."""
+    return max(1, (workflow.cores or 1) // 2)

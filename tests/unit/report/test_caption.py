@@ -12,6 +12,8 @@ from zipcrop.report.survey import survey
 
 def test_there_are_no_figures_before_the_first_run(tmp_path: Path) -> None:
     assert caption.figures(tmp_path / "survey.json") == {}
+    (tmp_path / "survey.json").write_text('{"numbers": {"crops": 1')
+    assert caption.figures(tmp_path / "survey.json") == {}
 
 
 def test_names_and_reasons_come_through_restructuredtext_as_they_are(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ _SPECIAL = re.compile(r"[^\w\s]|_")
 
 def figures(path: Path) -> dict[str, Any]:
     """The numbers of the survey at `path`, with `time` in words, `model`, `settings` and the most frequent `reasons`;
-    empty if there is no survey yet."""
-    if not path.exists():
+    empty if there is no survey yet, or none that can be read: the next run makes one."""
+    try:
+        found = survey_file.read(path)
+    except (OSError, ValueError):
         return {}
-    found = survey_file.read(path)
     provenance = found["provenance"][:1]
     quoted: dict[str, Any] = _escaped(
         {

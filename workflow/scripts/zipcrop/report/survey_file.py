@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from zipcrop import exports
+
 
 def read(path: Path) -> dict[str, Any]:
     """A survey that `write` wrote."""
@@ -14,5 +16,6 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(survey: dict[str, Any], path: Path) -> None:
-    """Writes a survey as JSON."""
-    path.write_text(json.dumps(survey, indent=1, allow_nan=False), encoding="utf-8")
+    """Writes a survey as JSON, whole or not at all."""
+    with exports.whole(path) as part:
+        part.write_text(json.dumps(survey, indent=1, allow_nan=False), encoding="utf-8")
