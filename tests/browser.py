@@ -45,6 +45,8 @@ class Report:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda message: self._note(message.text) if message.type in ("error", "warning") else None)
         page.on("request", lambda request: None if _is_local(request.url) else self.complaints.append(request.url))
+        # Not high, so that what Snakemake centres is higher.
+        page.set_viewport_size({"width": 1280, "height": 600})
         page.goto(path.as_uri())
         page.get_by_text("What to look at").wait_for()
 
@@ -56,6 +58,12 @@ class Report:
     def overview(self) -> str:
         """The text that is there first."""
         return self.page.locator(".prose").first.inner_text()
+
+    def can_reach_top(self, of: Locator) -> bool:
+        """Whether the beginning of an element can be seen, having scrolled up if need be."""
+        of.evaluate("element => element.closest('.h-screen').scrollTo(0, 0)")
+        box = of.bounding_box()
+        return box is not None and box["x"] >= 0 and box["y"] >= 0
 
     @property
     def sections(self) -> list[str]:

@@ -60,6 +60,7 @@ def check(report: Report, output: Path) -> None:
     """Looks at everything in the report, and compares its numbers with the summary."""
     table = read_csv(output / "summary.csv")
     total = {key: sum(int(row[key]) for row in table) for key in table[0] if key in COUNTS}
+    assert report.can_reach_top(report.page.get_by_role("heading", name="Overview"))
     overview = re.sub(r"(?<=\d),(?=\d)", "", report.overview)
     for label, key in (
         ("photos", "images"),
@@ -99,6 +100,7 @@ def check(report: Report, output: Path) -> None:
         picture = report.show(entry)
         picture.wait_for()
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 400
+        assert report.can_reach_top(picture)
     for entry in entries:
         report.entries("2 Plots")
         assert len(report.caption(entry)) > 100
