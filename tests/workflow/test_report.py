@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -164,6 +165,8 @@ def test_everything_is_there_and_its_numbers_are_those_of_the_summary(pictured: 
     path = make_report(pictured)
     with browser_page() as page:
         check(Report(page, path), pictured.folder / "output")
+    table = (pictured.folder / "output/summary.csv").read_bytes()
+    assert base64.b64encode(table).decode() in path.read_text(encoding="utf-8")
     # Here, since a run takes longest.
     assert pictured.jobs("-n") == {}
     assert pictured.jobs("-n", config=["report={seed: 7}"]) == {"contact_sheets": 1}

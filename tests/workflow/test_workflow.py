@@ -160,6 +160,9 @@ def test_a_bad_archive_stops_nothing_and_is_named(workflow: Workflow) -> None:
     ("config", "said"),
     [
         ("confidnece=0.4", "config: unknown key confidnece; did you mean confidence?"),
+        ("crop={paddin: 1}", "config: unknown key crop.paddin; did you mean padding?"),
+        ("confidence=2", "config: confidence is 2, but must be a number above 0 up to 1"),
+        ("workers=many", "config: workers is 'many', but must be auto or a whole number"),
         ("raw_zips=nowhere", "there is no folder nowhere; make it and put ZIP archives into it, or set raw_zips"),
         ("model=nowhere/best.pt", "there are no weights at nowhere/best.pt"),
     ],

@@ -119,6 +119,14 @@ def test_one_bad_archive_hides_no_other_failure(tmp_path: Path) -> None:
     ]
 
 
+def test_of_very_many_failures_the_same_are_listed(tmp_path: Path) -> None:
+    """As many as make it forget most of them on the way."""
+    publish(tmp_path, {f"a{i:02d}": [failed(f"{k}.jpg") for k in range(3)] for i in range(40)})
+    found = of(tmp_path, failures_listed=5)["failures"]
+    assert [(each["archive"], each["member"]) for each in found] == [(f"a{i:02d}", "0.jpg") for i in range(5)]
+    assert list(found[0]) == ["archive", "member", "member_index", "bytes", "reason"]
+
+
 @pytest.mark.parametrize(
     "archives",
     [

@@ -70,17 +70,20 @@ class Failures:
     def add(self, failed: pd.DataFrame) -> None:
         """Looks at the manifest's rows of members that failed."""
         self.reasons.update(failed["reason"])
-        if len(failed):
-            self._rows.append(failed.head(self._length).assign(place=range(min(len(failed), self._length))))
+        first = failed[["archive", "member", "member_index", "bytes", "reason"]].head(self._length)
+        if len(first):
+            self._rows.append(first.assign(place=range(len(first))))
+        if sum(map(len, self._rows)) > 10 * self._length:  # so that memory does not grow with the archives
+            self._rows = [self._chosen()]
 
     def listed(self) -> list[Entry]:
         """As many as `length`: of every archive the first, then of every archive the second, and so on, so that one bad
         archive hides no other; in the order of the archives."""
-        if not self._rows:
-            return []
+        return as_entries(self._chosen().drop(columns="place")) if self._rows else []
+
+    def _chosen(self) -> pd.DataFrame:
         rows = pd.concat(self._rows, ignore_index=True)
-        chosen = rows.sort_values("place", kind="stable").head(self._length).sort_index()
-        return as_entries(chosen[["archive", "member", "member_index", "bytes", "reason"]])
+        return rows.sort_values("place", kind="stable").head(self._length).sort_index()
 
 
 def as_entries(rows: pd.DataFrame) -> list[Entry]:
