@@ -9,15 +9,18 @@ configfile: "config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/crop.smk"
 include: "workflow/rules/summary.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/upload.smk"
 
 
 onstart:
+    check_names()
     lock_output()
 
 

@@ -27,7 +27,7 @@ import plot
 import random_weights
 from peers import ROOT, Work
 from process_tree import Usage
-from zipcrop import device
+from zipcrop import gpu
 
 SECTIONS = ("coco", "large", "fixed", "noop", "scaling")
 Rounds = dict[str, list[float]]
@@ -161,11 +161,11 @@ def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scr
 
 def machine(on: str) -> dict[str, str]:
     """Hardware, versions and date, of a run on the device `on`."""
-    gpu = "none used"
+    model = "none used"
     if on == "cuda":
         import torch
 
-        gpu = torch.cuda.get_device_name()
+        model = torch.cuda.get_device_name()
     cpu = next(
         (
             line.split(":")[1].strip()
@@ -182,7 +182,7 @@ def machine(on: str) -> dict[str, str]:
         "cpu": cpu,
         "cores": str(peers.CORES),
         "memory": f"{memory / 2**30:.0f} GiB",
-        "gpu": gpu,
+        "gpu": model,
         "zipcrop": commit.stdout.strip(),
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--scratch", type=Path, help="kept; default: a temporary folder")
     options = parser.parse_args()
-    if options.device == "cuda" and not device.visible_gpus():
+    if options.device == "cuda" and not gpu.visible():
         parser.error("--device cuda: there is no GPU to be seen")
     scratch = options.scratch or Path(tempfile.mkdtemp(prefix="zipcrop-bench-"))
     try:

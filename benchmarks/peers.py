@@ -15,7 +15,8 @@ from typing import Any
 
 import process_tree
 from process_tree import Usage
-from zipcrop import catalog, settings
+from zipcrop import settings
+from zipcrop.source import LocalZip
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
@@ -80,7 +81,7 @@ def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
     """The crop job, as the rule crop_archive calls it; `overrides` are settings."""
     output = _empty(work.scratch / "zipcrop")
     config = settings.complete({"image_size": work.image_size, "device": work.device, **overrides}, SCHEMA)
-    speed = {key: config[key] for key in ("device", "engine", "batch", "workers")}
+    speed = {key: config[key] for key in ("device", "engine", "batch", "workers", "gpus_per_archive")}
     return process_tree.run(
         [
             sys.executable,
@@ -89,7 +90,7 @@ def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
             f"--zip={work.whole}",
             f"--model={model}",
             f"--output={output}",
-            f"--fingerprint={catalog.fingerprint(str(work.whole))}",
+            f"--fingerprint={LocalZip(str(work.whole)).fingerprint()}",
             f"--settings={settings.affecting_results(config, SCHEMA)}",
             f"--speed={json.dumps(speed)}",
             f"--threads={CORES}",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from store import Store, without_credentials
 from support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
 
 Crop = Callable[..., list[dict[str, str]]]
@@ -28,7 +29,7 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
     """For a folder, what runs the crop job on an archive, with `settings` over the defaults, and gives the manifest;
     output and logs are in that folder."""
     from zipcrop import job
-    from zipcrop.catalog import fingerprint
+    from zipcrop.source import LocalZip
 
     def crop_in(folder: Path) -> Crop:
         def crop(
@@ -37,6 +38,7 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
             engine: str = "openvino",
             batch: int = 16,
             workers: int | str = 1,
+            gpus_per_archive: int = 1,
             output: str = "output",
             **settings: Any,
         ) -> list[dict[str, str]]:
@@ -45,7 +47,7 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
                 job.Job(
                     archive=archive,
                     zip=str(zip_path),
-                    fingerprint=fingerprint(str(zip_path)),
+                    fingerprint=LocalZip(str(zip_path)).fingerprint(),
                     model=model_json,
                     output=folder / output,
                     log=folder / "logs" / f"{archive}.log",
@@ -54,6 +56,7 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
                     engine=engine,
                     batch=batch,
                     workers=workers,
+                    gpus_per_archive=gpus_per_archive,
                     threads=2,
                 )
             )
@@ -68,6 +71,29 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
 def crop(tmp_path: Path, crop_in: Callable[[Path], Crop]) -> Crop:
     """Runs the crop job as `crop_in` says, in `tmp_path`."""
     return crop_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """An S3 server."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The server with an empty bucket `raw`, where boto3 in this process and in others finds it, and nothing else."""
+    from zipcrop import object_store
+
+    without_credentials(monkeypatch)
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    object_store._client.cache_clear()
+    server.create_bucket("raw")
+    yield server
+    server.remove_buckets()
+    object_store._client.cache_clear()
 
 
 @pytest.fixture(scope="session")

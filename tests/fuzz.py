@@ -62,8 +62,8 @@ from support import ROOT, SETTINGS, WEIGHTS, read_csv
 
 from zipcrop import image, jpeg
 from zipcrop.archive import Archive, ArchiveError, Limits, Member, MemberError, NotAnImage
-from zipcrop.catalog import fingerprint
 from zipcrop.directory import locate
+from zipcrop.source import LocalZip
 
 Edit = tuple[int, int, int, int]
 """What to do, where, how much, and with which number; each from 0 to 65535."""
@@ -410,7 +410,7 @@ def check_archive(data: bytes, folder: Path) -> str:
     assert seconds < SECONDS, f"takes {seconds:.1f} s"
     # A member takes its compressed bytes and twice its own, while the last piece is put to the others.
     assert peak < 4e6 * LIMITS.member_mb + 10 * len(data) + 2e6, f"takes {peak} bytes for {len(data)}"
-    assert fingerprint(str(path)) == fingerprint(str(path)) != "unreadable"
+    assert LocalZip(str(path)).fingerprint() == LocalZip(str(path)).fingerprint() != "unreadable"
     expected, place = reference(path)
     if not any(member.data is not None for member in expected):
         return f"archive: zipfile reads no member either: {refusal[:40] or 'opened'}"
@@ -810,10 +810,22 @@ class _Fuzzer:
         if not model.exists():
             subprocess.run([sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, model], check=True)
         command = [
-            *("--archive", "fuzzed", "--zip", path, "--fingerprint", fingerprint(str(path)), "--model", model),
+            *(
+                "--archive",
+                "fuzzed",
+                "--zip",
+                path,
+                "--fingerprint",
+                LocalZip(str(path)).fingerprint(),
+                "--model",
+                model,
+            ),
             *("--output", folder / "output", "--log", folder / "logs" / "log.txt"),
             *("--settings", json.dumps({**SETTINGS, **JOB_SETTINGS, "decode": self._draw.choice(("exact", "fast"))})),
-            *("--speed", json.dumps({"device": "cpu", "engine": "openvino", "batch": 16, "workers": 1})),
+            *(
+                "--speed",
+                json.dumps({"device": "cpu", "engine": "openvino", "batch": 16, "workers": 1, "gpus_per_archive": 1}),
+            ),
             *("--threads", "2"),
         ]
         done = subprocess.run(

@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,36 @@ class Workflow:
 
     def summary(self) -> dict[str, dict[str, str]]:
         return {row["archive"]: row for row in read_csv(self.folder / "output" / "summary.csv")}
+
+
+def contents(workflow: Workflow) -> dict[str, object]:
+    """All results, but for what tells how long they took."""
+    output = workflow.folder / "output"
+    passed_over = (".snakemake_timestamp", "summary.csv", ".lock")
+    files: dict[str, object] = {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file() and path.suffix != ".json" and path.name not in passed_over
+    }
+    files["summary.csv"] = [
+        {column: value for column, value in row.items() if column not in ("seconds", "images_per_second")}
+        for row in read_csv(output / "summary.csv")
+    ]
+    return files
+
+
+def journalled(workflow: Workflow) -> int:
+    """How many members are noted as done but not yet published."""
+    journals = (workflow.folder / "output").rglob("journal.jsonl")
+    return sum(len(path.read_bytes().splitlines()) for path in journals)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Waits until `condition` holds; fails if that takes longer than `seconds`, or `process` ends meanwhile."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
 
 
 _STARTS = ("rule ", "localrule ", "checkpoint ", "localcheckpoint ")

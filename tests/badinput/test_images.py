@@ -15,7 +15,7 @@ from images import CASES, MEMBER_MB, SIZE, bombs, bus_file
 from support import ROOT, SETTINGS, make_zip, photo, read_csv
 
 import process_tree
-from zipcrop.catalog import fingerprint
+from zipcrop.source import LocalZip
 
 Crop = Callable[..., list[dict[str, str]]]
 Rows = list[dict[str, str]]
@@ -123,9 +123,23 @@ def test_an_archive_of_bombs_needs_little_memory(tmp_path: Path, model_json: Pat
         [
             sys.executable,
             ROOT / "workflow/scripts/crop_archive.py",
-            *("--archive", "bombs", "--zip", path, "--fingerprint", fingerprint(str(path)), "--model", model_json),
+            *(
+                "--archive",
+                "bombs",
+                "--zip",
+                path,
+                "--fingerprint",
+                LocalZip(str(path)).fingerprint(),
+                "--model",
+                model_json,
+            ),
             *("--output", tmp_path / "output", "--log", tmp_path / "log.txt", "--settings", json.dumps(SETTINGS)),
-            *("--speed", json.dumps({"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto"})),
+            *(
+                "--speed",
+                json.dumps(
+                    {"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto", "gpus_per_archive": 1}
+                ),
+            ),
             *("--threads", "2"),
         ]
     )

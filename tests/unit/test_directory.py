@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+import contextlib
 import struct
 import sys
 import zipfile
@@ -15,15 +15,13 @@ from support import encoded, make_zip
 from zipcrop import directory
 from zipcrop.archive import Archive, ArchiveError, Limits
 from zipcrop.directory import Directory, locate
+from zipcrop.source import LocalFile
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def opened(path: Path) -> Iterator[LocalFile]:
+    with contextlib.closing(LocalFile(str(path))) as reader:
+        yield reader
 
 
 def test_entries_are_what_zipfile_says(tmp_path: Path) -> None:
@@ -37,8 +35,8 @@ def test_entries_are_what_zipfile_says(tmp_path: Path) -> None:
             info.external_attr = (0o100600 + index) << 16
             file.writestr(info, b"x" * index * 100, (0, 8, 12, 14)[index % 4])
     infos = zipfile.ZipFile(path).infolist()
-    with opened(path) as descriptor:
-        entries = Directory(descriptor, 100)
+    with opened(path) as reader:
+        entries = Directory(reader, 100)
         assert len(entries) == len(infos)
         for index, (entry, info) in enumerate(zip(entries, infos, strict=True)):
             assert entry == entries[index]
@@ -55,8 +53,8 @@ def test_a_unicode_path_that_is_no_name_is_passed_over(wrong: bytes, tmp_path: P
     info.extra = struct.pack("<2H", 0x7075, len(body)) + body
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(info, b"")
-    with opened(path) as descriptor:
-        assert [entry.name for entry in Directory(descriptor, 1)] == ["caf?.jpg"]
+    with opened(path) as reader:
+        assert [entry.name for entry in Directory(reader, 1)] == ["caf?.jpg"]
 
 
 def test_blocks_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,22 +62,22 @@ def test_blocks_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = make_zip(tmp_path / "a.zip", [(name, b"") for name in names])
     monkeypatch.setattr(directory, "_BLOCK", 1009)
     monkeypatch.setattr(directory, "_LONGEST_ENTRY", 200)
-    with opened(path) as descriptor:
-        assert [entry.name for entry in Directory(descriptor, 5000)] == names
+    with opened(path) as reader:
+        assert [entry.name for entry in Directory(reader, 5000)] == names
 
 
 def test_the_count_is_checked_while_it_is_read(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", [(f"{index}.jpg", b"") for index in range(10)])
-    with opened(path) as descriptor:
-        assert len(Directory(descriptor, 10)) == 10
+    with opened(path) as reader:
+        assert len(Directory(reader, 10)) == 10
         with pytest.raises(ArchiveError, match=r"has 10 members, more than limits.members \(9\)"):
-            Directory(descriptor, 9)
+            Directory(reader, 9)
 
 
 def test_it_holds_few_bytes_for_an_entry(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", [(f"{'n' * 100}{index}.jpg", b"") for index in range(5000)])
-    with opened(path) as descriptor:
-        entries = Directory(descriptor, 5000)
+    with opened(path) as reader:
+        entries = Directory(reader, 5000)
         held = sum(map(sys.getsizeof, {id(value): value for value in vars(entries).values()}.values()))
     assert held < 20 * 5000
 
@@ -90,8 +88,8 @@ def test_room_ends_where_the_next_local_header_begins_in_whatever_order(tmp_path
     start = data.index(b"PK\1\2")
     entries = [data[start + index * 51 : start + (index + 1) * 51] for index in range(4)]
     path.write_bytes(data[:start] + entries[2] + entries[0] + entries[3] + entries[0] + data[start + 4 * 51 :])
-    with opened(path) as descriptor:
-        shuffled = Directory(descriptor, 10)
+    with opened(path) as reader:
+        shuffled = Directory(reader, 10)
         assert [shuffled.offset(index) for index in range(4)] == [270, 0, 405, 0]
         assert [shuffled.room(index) for index in range(4)] == [(405, True), (270, True), (540, False), (270, True)]
         assert [shuffled.is_repeated(index) for index in range(4)] == [False, False, False, True]
@@ -99,12 +97,12 @@ def test_room_ends_where_the_next_local_header_begins_in_whatever_order(tmp_path
 
 def test_a_comment_may_look_like_an_end_record(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", [("a.jpg", b"x")])
-    with opened(path) as descriptor:
-        place = locate(descriptor)
+    with opened(path) as reader:
+        place = locate(reader)
     with zipfile.ZipFile(path, "a") as file:
         file.comment = b"PK\5\6" + bytes(30) + b"PK\5\6"
-    with opened(path) as descriptor:
-        assert locate(descriptor).start == place.start
+    with opened(path) as reader:
+        assert locate(reader).start == place.start
 
 
 @pytest.mark.parametrize("longer", [0, 24])
@@ -115,9 +113,9 @@ def test_a_zip64_end_record_may_be_longer_than_usual(tmp_path: Path, longer: int
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
     # The usual record is there in full, too, as Java writes it.
     (tmp_path / "a.zip").write_bytes(data[:end] + record + locator + data[end:])
-    with opened(tmp_path / "a.zip") as descriptor:
-        assert [entry.name for entry in Directory(descriptor, 2)] == ["a.jpg", "b.jpg"]
-        assert locate(descriptor).shift == 0
+    with opened(tmp_path / "a.zip") as reader:
+        assert [entry.name for entry in Directory(reader, 2)] == ["a.jpg", "b.jpg"]
+        assert locate(reader).shift == 0
 
 
 def test_a_digital_signature_ends_the_directory(tmp_path: Path) -> None:
@@ -126,8 +124,8 @@ def test_a_digital_signature_ends_the_directory(tmp_path: Path) -> None:
     signature = b"PK\5\5\4\0abcd"
     record = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, end - start + len(signature), start, 0)
     (tmp_path / "a.zip").write_bytes(data[:end] + signature + record)
-    with opened(tmp_path / "a.zip") as descriptor:
-        assert [entry.name for entry in Directory(descriptor, 2)] == ["a.jpg"]
+    with opened(tmp_path / "a.zip") as reader:
+        assert [entry.name for entry in Directory(reader, 2)] == ["a.jpg"]
 
 
 def test_more_than_4_gib_without_zip64_as_macos_packs_them(tmp_path: Path) -> None:

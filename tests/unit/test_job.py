@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from support import ROOT, SETTINGS, encoded, make_zip, photo
 
-from zipcrop import catalog, job
+from zipcrop import job
 from zipcrop.errors import MachineError
+from zipcrop.source import LocalZip
 
 Crop = Callable[..., list[dict[str, str]]]
 PHOTOS = [
@@ -129,8 +130,8 @@ def test_no_process_of_the_cpu_path_imports_a_heavy_package(
         (poison / package / "__init__.py").write_text(f"raise SystemExit('{package} was imported')")
     command = [sys.executable, ROOT / "workflow/scripts/crop_archive.py", "--archive", "a", "--zip", zip_path]
     command += ["--model", model_json, "--output", tmp_path / "output", "--log", tmp_path / "a.log", "--threads", "2"]
-    command += ["--fingerprint", catalog.fingerprint(str(zip_path)), "--settings", json.dumps(SETTINGS)]
-    speed = {"device": "auto", "engine": "openvino", "batch": 16, "workers": 2}
+    command += ["--fingerprint", LocalZip(str(zip_path)).fingerprint(), "--settings", json.dumps(SETTINGS)]
+    speed = {"device": "auto", "engine": "openvino", "batch": 16, "workers": 2, "gpus_per_archive": 1}
     result = subprocess.run(
         [*command, "--speed", json.dumps(speed)],
         env={**os.environ, "PYTHONPATH": str(poison)},

@@ -37,7 +37,7 @@ class FakeTask:
     log: Path = Path("some.log")
 
 
-def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, careful: bool) -> None:
+def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, gpu: str | None, careful: bool) -> None:
     board = Board(places)
     if task.dead_at_start:
         os._exit(3)
@@ -69,7 +69,7 @@ def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, c
                 connection.send(("fault", task.fault))
                 time.sleep(60)
             time.sleep(0.002)
-            connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
+            connection.send(("outcome", Outcome(index, "skipped", str(gpu or os.getpid()))))
 
 
 NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
@@ -80,8 +80,8 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.worker, "main", fake_worker)
 
 
-def run(task: FakeTask, members: int, workers: int) -> list[Outcome]:
-    return list(pool.Pool(task, NAMES, workers).run(range(members)))  # type: ignore[arg-type]
+def run(task: FakeTask, members: int, workers: int, gpus: Sequence[str | None] = (None,)) -> list[Outcome]:
+    return list(pool.Pool(task, NAMES, workers, gpus).run(range(members)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -91,6 +91,18 @@ def test_every_member_has_one_outcome(workers: int) -> None:
 
 def test_workers_share_the_members() -> None:
     assert len({outcome.reason for outcome in run(FakeTask(), 200, 2)}) == 2
+
+
+def test_workers_spread_over_the_gpus() -> None:
+    assert {outcome.reason for outcome in run(FakeTask(), 200, 4, ["2", "GPU-x"])} == {"2", "GPU-x"}
+
+
+def test_a_worker_that_dies_is_replaced_on_its_gpu() -> None:
+    outcomes = run(FakeTask(deadly=frozenset({0})), 200, 2, ["0", "1"])
+    died = [outcome for outcome in outcomes if outcome.status == "failed"]
+    late = [outcome.reason for outcome in outcomes[100:]]
+    assert [outcome.index for outcome in died] == [0]
+    assert {"0", "1"} <= set(late)
 
 
 def test_nothing_to_do_starts_nothing() -> None:

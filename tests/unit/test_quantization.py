@@ -33,9 +33,10 @@ def test_the_sample_is_seeded_even_and_passes_over_what_is_bad(tmp_path: Path) -
         members = [(f"{k}.png", encoded("empty", ".png", scale=0.1 + 0.01 * (10 * number + k))) for k in range(6)]
         for name, data in members:
             sizes[decode(data).shape] = number, name
-        archives.append(make_zip(tmp_path / f"{number}.zip", [*members, ("bad.jpg", b"no photo"), ("a.txt", b"text")]))
+        path = make_zip(tmp_path / f"{number}.zip", [*members, ("bad.jpg", b"no photo"), ("a.txt", b"text")])
+        archives.append(str(path))
     (tmp_path / "bad.zip").write_bytes(b"no archive")
-    archives.append(tmp_path / "bad.zip")
+    archives.append(str(tmp_path / "bad.zip"))
 
     def drawn(count: int) -> list[tuple[int, str]]:
         return [sizes[photo.shape] for photo in quantization.sample(archives, LIMITS, decode_or_none, count)]
@@ -59,7 +60,7 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(model_json.parent, tmp_path / "model")
     names = [("bus", 0.5), ("zidane", 0.5), ("bus", 0.3), ("zidane", 0.3), ("empty", 1.0)]
     members = [(f"{number}.jpg", encoded(name, scale=scale)) for number, (name, scale) in enumerate(names)]
-    archives = {"photos": make_zip(tmp_path / "photos.zip", members)}
+    archives = [str(make_zip(tmp_path / "photos.zip", members))]
     target = folder / "int8" / "model.json"
     quantization.quantize(folder / "model.json", target, archives, IMAGE_SIZE, LIMITS)
     int8, f32 = Model.read(target), Model.read(folder / "model.json")
@@ -81,7 +82,7 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
 
 
 def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:
-    archives = {"bad": make_zip(tmp_path / "bad.zip", [("bad.jpg", b"no photo")])}
+    archives = [str(make_zip(tmp_path / "bad.zip", [("bad.jpg", b"no photo")]))]
     with pytest.raises(ModelError, match="calibrated on your photos, but none could be read"):
         quantization.quantize(model_json, tmp_path / "model.json", archives, IMAGE_SIZE, LIMITS)
 
@@ -91,4 +92,4 @@ def test_without_nncf_a_sentence_says_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ModelError, match="run `make setup-int8`, or set precision to f32"):
-        quantization.quantize(model_json, tmp_path / "model.json", {}, IMAGE_SIZE, LIMITS)
+        quantization.quantize(model_json, tmp_path / "model.json", [], IMAGE_SIZE, LIMITS)

@@ -46,6 +46,9 @@ def test_config_yaml_holds_every_default() -> None:
         ({"model": None}, "model", "text"),
         ({"model": "best.onnx"}, "model", ".pt"),
         ({"output": "out{put}"}, "output", "braces"),
+        ({"output": "s3://bucket/out"}, "output", "upload_to takes a URL"),
+        ({"upload_to": "/mnt/results"}, "upload_to", "such as s3://bucket/folder, or none"),
+        ({"gpus_per_archive": 0}, "gpus_per_archive", "from 1"),
         ({"strict": "maybe"}, "strict", "true or false"),
         ({"device": "cuda", "engine": "openvino"}, "engine", "set engine to auto"),
         ({"device": "cuda", "precision": "int8"}, "precision", "set device and engine to auto"),
@@ -66,7 +69,18 @@ def test_bad_config_is_refused_in_one_sentence(config: dict[str, Any], named: st
 def test_what_affects_results() -> None:
     base = settings.complete({}, SCHEMA)
     affecting = json.loads(settings.affecting_results(base, SCHEMA))
-    for speed in ("batch", "workers", "device", "engine", "strict", "raw_zips", "output", "model"):
+    no_effect = (
+        "batch",
+        "workers",
+        "gpus_per_archive",
+        "device",
+        "engine",
+        "strict",
+        "raw_zips",
+        "output",
+        "upload_to",
+    )
+    for speed in (*no_effect, "model"):
         assert speed not in affecting
     assert {"image_size", "precision", "decode", "confidence", "crop.padding", "limits.megapixels"} <= set(affecting)
 

@@ -7,13 +7,12 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from support import Workflow, encoded, make_zip, read_csv
+from support import Workflow, contents, encoded, journalled, make_zip, wait_for
 
 from zipcrop.staging import Staging
 
@@ -84,35 +83,6 @@ def counting(tmp_path: Path) -> Iterator[tuple[dict[str, str], Callable[[], int]
     decoded = tmp_path / "decoded"
     decoded.touch()
     yield {"PYTHONPATH": str(tmp_path / "counter"), "DECODED": str(decoded)}, lambda: decoded.stat().st_size
-
-
-def contents(workflow: Workflow) -> dict[str, object]:
-    """All results, but for what tells how long they took."""
-    output = workflow.folder / "output"
-    passed_over = (".snakemake_timestamp", "summary.csv", ".lock")
-    files: dict[str, object] = {
-        path.relative_to(output).as_posix(): path.read_bytes()
-        for path in output.rglob("*")
-        if path.is_file() and path.suffix != ".json" and path.name not in passed_over
-    }
-    files["summary.csv"] = [
-        {column: value for column, value in row.items() if column not in ("seconds", "images_per_second")}
-        for row in read_csv(output / "summary.csv")
-    ]
-    return files
-
-
-def journalled(workflow: Workflow) -> int:
-    """How many members are noted as done but not yet published."""
-    journals = (workflow.folder / "output").rglob("journal.jsonl")
-    return sum(len(path.read_bytes().splitlines()) for path in journals)
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.02)
 
 
 def crop_job(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:

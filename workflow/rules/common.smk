@@ -8,16 +8,34 @@ from pathlib import Path
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from zipcrop import RESULTS_VERSION, catalog, errors, lock, model, progress, settings, staging
+from zipcrop import RESULTS_VERSION, catalog, device, errors, lock, model, progress, settings, source, staging
 from zipcrop.report import REPORT_VERSION, caption, survey_file
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even
 # if nobody has activated its environment.
 os.environ.update(PATH=str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""))
 
+
+def connect_to_store():
+    """Has this process and its jobs find an object store the way that Snakemake's storage plugin does: by
+    `--storage-s3-…` options or `SNAKEMAKE_STORAGE_S3_…` variables, if there are any. Archives are no storage inputs, since
+    Snakemake would put them on the disk before their jobs begin, and give up the whole run where one cannot be had."""
+    if not (source.is_url(config["raw_zips"]) or source.is_url(config["upload_to"])):
+        return
+    given = workflow.storage_registry.register_storage("s3").settings
+    variables = {
+        "AWS_ENDPOINT_URL_S3": given.endpoint_url,
+        "AWS_ACCESS_KEY_ID": given.access_key,
+        "AWS_SECRET_ACCESS_KEY": given.secret_key,
+        "AWS_SESSION_TOKEN": given.token,
+    }
+    os.environ.update({name: value for name, value in variables.items() if value})
+
+
 SCHEMA = settings.load_schema(Path(workflow.basedir, "workflow", "schemas", "config.schema.yaml"))
 try:
     config = settings.complete(config, SCHEMA)
+    connect_to_store()
     ARCHIVES = catalog.find_archives(config["raw_zips"])
     WEIGHTS = model.weights_path(config["model"])
 except errors.ZipcropError as error:
@@ -89,10 +107,25 @@ def show_unfinished():
         print(f"  … and {len(unfinished) - 20} more", file=sys.stderr)
 
 
+def all_manifests(wildcards):
+    """A function, since jobs on a cluster, which read the rules again, need none of these thousands of paths."""
+    return expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"])
+
+
+def summaries():
+    """What a run makes of all archives together."""
+    wanted = [rules.summarize.output.summary, rules.plot.output, rules.contact_sheets.output, rules.pages.output]
+    if config["exports"]["coco"]:
+        wanted.append(rules.export_coco.output.annotations)
+    if config["exports"]["yolo"]:
+        wanted.append(rules.export_yolo.output.labels)
+    return wanted
+
+
 def targets():
     """What a run makes."""
+    wanted = summaries()
     summary = rules.summarize.output.summary
-    wanted = [summary, rules.plot.output, rules.contact_sheets.output, rules.pages.output]
     if Path(summary).exists():
         # A job that dies takes the old results of its archive with it, and the summary alone would still look up to
         # date.
@@ -105,10 +138,8 @@ def targets():
     if staging.has_leftovers(Path(OUTPUT)):
         # Of a run that was killed before it could sweep, which a run with nothing to do would not do either.
         wanted.append(rules.clear_staging.output.cleared)
-    if config["exports"]["coco"]:
-        wanted.append(rules.export_coco.output.annotations)
-    if config["exports"]["yolo"]:
-        wanted.append(rules.export_yolo.output.labels)
+    if config["upload_to"] != "none":
+        wanted += [*expand(rules.upload_archive.output.done, archive=ARCHIVES), rules.upload_summary.output.done]
     if config["strict"]:
         wanted.append(rules.require_no_failures.output.passed)
     return wanted
@@ -122,6 +153,7 @@ def weights_sha256():
 def prepared_model(wildcards):
     """The prepared model's JSON, in a folder named after the weights' content: touched or copied weights rerun nothing,
     other ones rerun everything."""
+    keep_group_going()
     if not WEIGHTS.exists():
         checkpoints.fetch_weights.get(name=WEIGHTS.stem)
     precision = "" if config["precision"] == "f32" else f"int8-{config['image_size']}/"
@@ -130,7 +162,7 @@ def prepared_model(wildcards):
 
 @functools.cache
 def archive_fingerprint(archive):
-    return catalog.fingerprint(ARCHIVES[archive])
+    return ARCHIVES[archive].fingerprint()
 
 
 def fingerprint(wildcards):
@@ -139,18 +171,36 @@ def fingerprint(wildcards):
 
 def zip_file(wildcards, input):
     """Where the archive is; it takes `input` for the reason given at `untracked`."""
-    return ARCHIVES[wildcards.archive]
+    return ARCHIVES[wildcards.archive].place
+
+
+def gpus():
+    """How many GPUs, or places for an archive where there are none, the run may use."""
+    limits = workflow.global_resources
+    return max(1, limits["gpu"].value) if "gpu" in limits else 1
+
+
+def gpus_per_archive(wildcards):
+    if on_cluster():
+        return config["gpus_per_archive"] if uses_gpu() else 0
+    return min(config["gpus_per_archive"], gpus())
 
 
 def cores_per_archive(wildcards):
     """An even share of the cores for each archive that may run at once."""
-    limits = workflow.global_resources
-    at_once = limits["gpu"].value if "gpu" in limits else 1
-    return max(1, (workflow.cores or 1) // max(1, at_once))
+    if on_cluster():
+        return cluster_cores(wildcards.archive)
+    return max(1, workflow.cores // (gpus() // gpus_per_archive(wildcards)))
 
 
 def speed_settings():
-    return json.dumps({key: config[key] for key in ("device", "engine", "batch", "workers")})
+    return json.dumps({key: config[key] for key in ("device", "engine", "batch", "workers", "gpus_per_archive")})
+
+
+def limit_uploads():
+    """Uploads take no cores that would keep them from being thousands at once."""
+    if "upload" not in workflow.global_resources:
+        workflow.register_resource("upload", 4)
 
 
 def shown(name, folder, suffix, category, label):
@@ -185,6 +235,10 @@ def archives_by_rank():
     return [each["archive"] for each in survey_file.read(Path(SURVEY))["archives"]]
 
 
-def half_of_the_cores():
+def all_cores(wildcards):
+    return CORES if on_cluster() else workflow.cores
+
+
+def half_of_the_cores(wildcards):
     """Sheets and pages are made at the same time."""
-    return max(1, (workflow.cores or 1) // 2)
+    return max(1, all_cores(wildcards) // 2)

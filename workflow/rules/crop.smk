@@ -10,11 +10,16 @@ rule crop_archive:
         record=f"{OUTPUT}/manifests/{{archive}}.json",
     log:
         "logs/crop/{archive}.log",
+    group:
+        crop_group
     conda:
         "../../envs/zipcrop.yaml"
     threads: cores_per_archive
     resources:
-        gpu=1,
+        gpu=gpus_per_archive,
+        mem_mb=crop_memory,
+        runtime=crop_minutes,
+        in_turn=in_turn,
     params:
         # The archive is known by its content alone. As an input, Snakemake would go by its time and its path.
         fingerprint=fingerprint,
@@ -28,5 +33,5 @@ rule crop_archive:
         # "exec" makes the job Snakemake's own child, so that it notices when Snakemake is gone. With "=", since a name may
         # begin with a dash.
         "exec python {params.script:q} --archive={wildcards.archive:q} --zip={params.zip:q} --model={input.model:q}"
-        " --output={params.output:q} --fingerprint={params.fingerprint} --settings={params.settings:q}"
+        " --output={params.output:q} --fingerprint={params.fingerprint:q} --settings={params.settings:q}"
         " --speed={params.speed:q} --threads={threads} --log={log:q}"

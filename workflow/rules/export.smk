@@ -1,15 +1,20 @@
 # What other tools open: all people in COCO's format and, on request, as YOLO labels.
 rule export_coco:
     input:
-        rules.summarize.input,
+        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
         summary=rules.summarize.output.summary,
     output:
         annotations=f"{OUTPUT}/summary/annotations.coco.json",
     log:
         "logs/export_coco.log",
-    localrule: True
+    group:
+        report_group
     conda:
         "../../envs/zipcrop.yaml"
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     params:
         script=script("export_coco.py"),
         output=untracked(OUTPUT),
@@ -21,15 +26,20 @@ rule export_coco:
 
 rule export_yolo:
     input:
-        rules.summarize.input,
+        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
         summary=rules.summarize.output.summary,
     output:
         labels=directory(f"{OUTPUT}/summary/yolo"),
     log:
         "logs/export_yolo.log",
-    localrule: True
+    group:
+        report_group
     conda:
         "../../envs/zipcrop.yaml"
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     params:
         script=script("export_yolo.py"),
         output=untracked(OUTPUT),

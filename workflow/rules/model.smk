@@ -4,6 +4,7 @@ checkpoint fetch_weights:
         "models/{name}.pt",
     log:
         "logs/fetch_weights/{name}.log",
+    localrule: True  # nodes of a cluster often have no network
     conda:
         "../../envs/zipcrop.yaml"
     params:
@@ -21,6 +22,7 @@ rule prepare_model:
         "models/prepared/{sha256}/model.json",
     log:
         "logs/prepare_model/{sha256}.log",
+    localrule: True
     conda:
         "../../envs/zipcrop.yaml"
     params:
@@ -42,7 +44,10 @@ rule quantize_model:
         "logs/quantize_model/{sha256}-{image_size}.log",
     conda:
         "../../envs/quantize.yaml"
-    threads: workflow.cores or 1
+    threads: all_cores
+    resources:
+        mem_mb=quantization_memory,
+        runtime=quantization_minutes,
     params:
         script=script("quantize_model.py"),
         raw_zips=untracked(config["raw_zips"]),

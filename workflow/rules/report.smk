@@ -20,15 +20,20 @@ LISTS = {
 
 rule survey:
     input:
-        rules.summarize.input,
+        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
         summary=rules.summarize.output.summary,
     output:
         survey=SURVEY,
     log:
         "logs/survey.log",
-    localrule: True
+    group:
+        report_group
     conda:
         "../../envs/zipcrop.yaml"
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     params:
         version=REPORT_VERSION,
         list_length=config["report"]["list_length"],
@@ -48,9 +53,14 @@ rule plot:
         *(shown(name, "plots", "svg", "2 Plots", label) for name, label in PLOTS.items()),
     log:
         "logs/plot.log",
-    localrule: True
+    group:
+        report_group
     conda:
         "../../envs/zipcrop.yaml"
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     params:
         script=script("draw_plots.py"),
         folder=untracked(f"{OUTPUT}/summary/plots"),
@@ -67,10 +77,15 @@ rule contact_sheets:
         photos=sheets_of("photos", "Photos without people"),
     log:
         "logs/contact_sheets.log",
-    localrule: True
+    group:
+        report_group
     conda:
         "../../envs/zipcrop.yaml"
-    threads: half_of_the_cores()
+    threads: half_of_the_cores
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     params:
         sampling=json.dumps(
             {key: config["report"][key] for key in ("seed", "sheets", "crops_per_sheet", "photos_per_sheet")}
@@ -92,10 +107,15 @@ rule pages:
         shown("provenance", "pages", "html", "5 Provenance", "Weights, settings, versions, fingerprints"),
     log:
         "logs/pages.log",
-    localrule: True
+    group:
+        report_group
     conda:
         "../../envs/zipcrop.yaml"
-    threads: half_of_the_cores()
+    threads: half_of_the_cores
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     params:
         script=script("write_pages.py"),
         output=untracked(OUTPUT),

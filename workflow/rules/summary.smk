@@ -1,7 +1,7 @@
 # What came out: the summary of all archives, the check that `strict` asks for, and clearing away.
 rule summarize:
     input:
-        expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"]),
+        all_manifests,
     output:
         summary=report(
             f"{OUTPUT}/summary.csv",
@@ -64,7 +64,9 @@ rule prune:
         script=script("prune.py"),
         raw_zips=untracked(config["raw_zips"]),
         output=untracked(OUTPUT),
+        upload_to=untracked(config["upload_to"]),
     shell:
         # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} > {log:q} 2>&1 ||"
+        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q}"
+        " --upload-to={params.upload_to:q} > {log:q} 2>&1 ||"
         " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"

@@ -11,12 +11,13 @@ from zipcrop.errors import run_script
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for option in ("model", "target", "raw-zips"):
+    for option in ("model", "target"):
         parser.add_argument(f"--{option}", required=True, type=Path)
+    parser.add_argument("--raw-zips", required=True)
     parser.add_argument("--settings", required=True, type=json.loads)
     options = parser.parse_args()
     limits = Limits(*(options.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
-    archives = catalog.find_archives(options.raw_zips)
+    archives = [found.place for found in catalog.find_archives(options.raw_zips).values()]
     quantization.quantize(options.model, options.target, archives, options.settings["image_size"], limits)
 
 

@@ -11,17 +11,19 @@ MOST_LINES = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--raw-zips", required=True, type=Path)
+    parser.add_argument("--raw-zips", required=True)
     parser.add_argument("--output", required=True, type=Path)
     options = parser.parse_args()
-    found = catalog.find_archives(options.raw_zips)
+    live = catalog.find_archives(options.raw_zips)
     # One that came while the run was under way has no manifest; the next run does it.
-    archives = {archive: path for archive, path in found.items() if manifest.path(options.output, archive).exists()}
+    archives = {
+        archive: found.place for archive, found in live.items() if manifest.path(options.output, archive).exists()
+    }
     table, failures = summary.summarize(options.output, archives)
     summary.write(table, options.output)
     print(summary.closing_line(table))
     show("failed", failures, "every reason is in its archive's manifest")
-    orphans = summary.orphans(options.output, found)
+    orphans = summary.orphans(options.output, live)
     show("warning: results without an archive", orphans, "`snakemake prune` deletes them")
 
 

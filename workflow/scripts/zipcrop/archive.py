@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import contextlib
 import stat
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
-from zipcrop import compression, image
+from zipcrop import compression, image, source
 from zipcrop.directory import ArchiveError as ArchiveError
-from zipcrop.directory import Directory, Entry, NoDirectory, read_at
+from zipcrop.directory import Directory, Entry, NoDirectory, Reader
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7
 _FLAG_ENCRYPTED = 0x1
@@ -68,38 +65,21 @@ class Member:
     """Why it is passed over without reading it; empty where it may be an image."""
 
 
-def open_file(path: str) -> BinaryIO:
-    """The regular file at `path`, opened for reading. Raises ArchiveError if it is none (a pipe would wait for ever),
-    OSError where the machine does not let us."""
-    try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # before it is opened, since a device may do something then
-            raise ArchiveError("is not a regular file")
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP) and Path(path).is_symlink():
-            raise ArchiveError("is a symbolic link to a file that is not there") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ArchiveError("is not a regular file")
-    return os.fdopen(descriptor, "rb")
-
-
 class Archive:
     """An open archive. `read` may be called by several threads at once."""
 
-    def __init__(self, path: str, limits: Limits) -> None:
-        """Opens the archive at `path`. Raises ArchiveError if its content is at fault, OSError if the machine is."""
+    def __init__(self, place: str, limits: Limits) -> None:
+        """Opens the archive at `place`, a path or URL. Raises ArchiveError if its content is at fault, OSError or
+        MachineError if the machine is."""
         self._limits = limits
-        self._file = open_file(path)
-        self._descriptor = self._file.fileno()
+        self._reader = source.at(place).open()
         try:
-            self._directory = Directory(self._descriptor, limits.members)
+            self._directory = Directory(self._reader, limits.members)
         except NoDirectory:
-            with self._file:
-                raise ArchiveError(_what_it_is(self._descriptor)) from None
+            with contextlib.closing(self._reader):
+                raise ArchiveError(_what_it_is(self._reader)) from None
         except BaseException:
-            self._file.close()
+            self._reader.close()
             raise
 
     def __enter__(self) -> Archive:
@@ -109,8 +89,8 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes what it reads from."""
+        self._reader.close()
 
     def members(self) -> list[Member]:
         """Every entry of the central directory, in its order."""
@@ -174,7 +154,7 @@ class Archive:
         """The bytes between the member's local header and the next member's. Raises MemberError if there is no such
         header, or if the bytes are another member's, too."""
         offset = self._directory.offset(index)
-        header = read_at(self._descriptor, _LOCAL_HEADER.size + len(entry.raw_name), max(0, offset))
+        header = self._reader.read_at(_LOCAL_HEADER.size + len(entry.raw_name), max(0, offset))
         if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
             raise MemberError("is damaged: there is no member where it should begin")
         *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
@@ -187,7 +167,7 @@ class Archive:
             raise MemberError("overlaps another member, as in a ZIP bomb")
         if end > room:
             raise MemberError("is damaged: does not end before the central directory")
-        return read_at(self._descriptor, entry.compressed_size, begin)
+        return self._reader.read_at(entry.compressed_size, begin)
 
 
 def _skip_reason(entry: Entry) -> str:
@@ -202,9 +182,9 @@ def _skip_reason(entry: Entry) -> str:
     return ""
 
 
-def _what_it_is(descriptor: int) -> str:
+def _what_it_is(reader: Reader) -> str:
     """Why a file without an end record is no archive."""
-    head = read_at(descriptor, 1024, 0)
+    head = reader.read_at(1024, 0)
     if not head:
         return "is an empty file"
     if head.startswith((b"PK\7\x08", b"PK00PK")):

@@ -1,46 +1,55 @@
-"""The catalog: which archives there are, what they are called, and a fingerprint of each one's content."""
+"""The catalog: which archives there are, and what they are called."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from zipcrop.archive import ArchiveError, open_file
-from zipcrop.directory import LONGEST_TAIL, locate, read_at
+from zipcrop import source
 from zipcrop.errors import CatalogError, MachineError
+from zipcrop.source import LocalZip, Source
 
 # Results are called after the archive, with a longer suffix; no file system takes more than 255.
 _LONGEST_NAME = 250
-_BLOCK = 1 << 20
 
 
-def find_archives(raw_zips: str | Path) -> dict[str, str]:
-    """The archives below the folder `raw_zips`, subfolders and links included: id to path, in natural order of the ids.
+def find_archives(raw_zips: str) -> dict[str, Source]:
+    """The archives below `raw_zips`, a folder or the URL of one in an object store, by their ids in natural order.
 
-    An id is the path below `raw_zips` without `.zip`, with `/`. Raises CatalogError where there is no folder or no
-    archive, where two archives would share a folder for their results, or where Snakemake cannot carry a name;
-    MachineError where a folder cannot be read. A folder called like an archive is a folder.
+    An id is the path below `raw_zips` without `.zip`, with `/`. Subfolders and links are followed. Raises CatalogError
+    where there is no folder or no archive, where two archives would share a folder for their results, or where
+    Snakemake cannot carry a name; MachineError where a folder or the store cannot be read. A folder called like an
+    archive is a folder.
     """
-    root = Path(raw_zips)
-    if not root.is_dir():
-        raise CatalogError(f"there is no folder {root}; make it and put ZIP archives into it, or set raw_zips")
-    archives: dict[str, str] = {}
-    for path in _zip_files(root):
-        relative = path.relative_to(root).as_posix()
+    archives: dict[str, Source] = {}
+    for relative, found in _in_store(raw_zips) if source.is_url(raw_zips) else _in_folder(Path(raw_zips)):
         archive = relative[: -len(".zip")]
-        _check_name(relative, archive, root)
+        _check_name(relative, archive, raw_zips)
         if archive in archives:
             raise CatalogError(
-                f"{archives[archive]} and {path} have the same name but for the letter case of .zip; rename one"
+                f"{archives[archive].place} and {found.place} have the same name but for the letter case of .zip; "
+                "rename one"
             )
-        archives[archive] = str(path)
+        archives[archive] = found
     if not archives:
-        raise CatalogError(f"there is no ZIP archive in {root}; put some there, or set raw_zips to where they are")
-    _check_nesting(archives)
+        raise CatalogError(f"there is no ZIP archive in {raw_zips}; put some there, or set raw_zips to where they are")
+    _check_nesting({archive: found.place for archive, found in archives.items()})
     return {archive: archives[archive] for archive in sorted(archives, key=_natural)}
+
+
+def _in_store(url: str) -> Iterator[tuple[str, Source]]:
+    from zipcrop import object_store  # which takes long to import
+
+    yield from object_store.find_zips(url)
+
+
+def _in_folder(root: Path) -> Iterator[tuple[str, Source]]:
+    if not root.is_dir():
+        raise CatalogError(f"there is no folder {root}; make it and put ZIP archives into it, or set raw_zips")
+    for path in _zip_files(root):
+        yield path.relative_to(root).as_posix(), LocalZip(str(path))
 
 
 def _zip_files(root: Path) -> Iterator[Path]:
@@ -57,7 +66,7 @@ def _zip_files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, file) for file in files if file.lower().endswith(".zip"))
 
 
-def _check_name(relative: str, archive: str, root: Path) -> None:
+def _check_name(relative: str, archive: str, root: str) -> None:
     try:
         relative.encode()
     except UnicodeEncodeError:
@@ -69,6 +78,8 @@ def _check_name(relative: str, archive: str, root: Path) -> None:
         raise CatalogError(f"archive {relative!r} in {root} has more than {_LONGEST_NAME} bytes in its name; rename it")
     if archive == "" or archive.endswith("/"):
         raise CatalogError(f"archive {relative!r} in {root} has no name before .zip; rename it")
+    if not {"", ".", ".."}.isdisjoint(relative.split("/")):  # in a store, which knows no folders
+        raise CatalogError(f"archive {relative!r} in {root} has no name that a folder could have; rename it")
 
 
 def _check_nesting(archives: dict[str, str]) -> None:
@@ -90,28 +101,3 @@ def _check_nesting(archives: dict[str, str]) -> None:
 def _natural(archive: str) -> list[tuple[int, int, str]]:
     """Sorts images(2) before images(10)."""
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", archive) if part]
-
-
-def fingerprint(path: str) -> str:
-    """A hash of the archive's central directory: names, sizes, CRCs and places of all members, read raw.
-
-    It changes with the content and with nothing else, whatever the times of the file. A file without a readable central
-    directory is known by its size, beginning and end instead. Never raises: what cannot be read is `unreadable`, and
-    the job that has to read it says why.
-    """
-    try:
-        with open_file(path) as file:
-            descriptor = file.fileno()
-            size = os.fstat(descriptor).st_size
-            digest = hashlib.sha256(f"{size}:".encode())
-            try:
-                place = locate(descriptor)
-            except ArchiveError:
-                end = min(size, LONGEST_TAIL)
-                digest.update(read_at(descriptor, end, 0) + read_at(descriptor, end, size - end))
-                return f"broken-{digest.hexdigest()[:32]}"
-            for start in range(place.start, place.start + place.length, _BLOCK):
-                digest.update(read_at(descriptor, min(_BLOCK, place.start + place.length - start), start))
-            return digest.hexdigest()[:32]
-    except (OSError, ArchiveError):
-        return "unreadable"

@@ -8,14 +8,13 @@ section 4.3; the numbers below are its sections.
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
 import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")  # 4.3.15
@@ -40,6 +39,20 @@ class ArchiveError(Exception):
 
 class NoDirectory(ArchiveError):
     """A file without an end record: no ZIP archive, or the beginning of one."""
+
+
+class Reader(Protocol):
+    """An archive's bytes. May be used by several threads at once."""
+
+    size: int
+
+    def read_at(self, length: int, offset: int) -> bytes:
+        """`length` bytes from `offset` on, or as many as there are. Raises OSError or MachineError."""
+        ...
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,14 +83,13 @@ class Entry(NamedTuple):  # made faster than a dataclass is
     """Type and permissions as Unix has them; 0 if unknown."""
 
 
-def locate(descriptor: int) -> Place:
-    """The central directory's place in the open file.
+def locate(reader: Reader) -> Place:
+    """The central directory's place in the archive.
 
     Raises NoDirectory where there is no end record, ArchiveError where it cannot be right.
     """
-    size = os.fstat(descriptor).st_size
-    tail_start = max(0, size - LONGEST_TAIL)
-    tail = read_at(descriptor, size - tail_start, tail_start)
+    tail_start = max(0, reader.size - LONGEST_TAIL)
+    tail = reader.read_at(reader.size - tail_start, tail_start)
     empty = None
     error: ArchiveError = NoDirectory("is not a ZIP archive, or is cut off at its end")
     # From the back, since members may hold archives; but a comment may hold anything, too.
@@ -86,7 +98,7 @@ def locate(descriptor: int) -> Place:
         if len(tail) - at < _END.size:
             continue
         try:
-            place = _place(descriptor, tail, at, tail_start + at)
+            place = _place(reader, tail, at, tail_start + at)
         except ArchiveError as wrong:
             # The last one is what most programs go by, so its fault is the one to tell.
             if isinstance(error, NoDirectory):
@@ -100,16 +112,16 @@ def locate(descriptor: int) -> Place:
     raise error
 
 
-def _place(descriptor: int, tail: bytes, at: int, end: int) -> Place:
+def _place(reader: Reader, tail: bytes, at: int, end: int) -> Place:
     _, disk, first_disk, _, count, length, offset, comment_length = _END.unpack_from(tail, at)
-    zip64 = _zip64_end(descriptor, end)
+    zip64 = _zip64_end(reader, end)
     if zip64:
         end, disk, first_disk, count, length, offset = zip64
     if disk or first_disk:
         raise ArchiveError("is one part of a split archive; join the parts into one ZIP archive")
     # The directory ends where its end record begins, also where a stub before the archive shifts all offsets.
     start = end - length
-    if start < 0 or (length and read_at(descriptor, 4, start) != _SIGNATURE):
+    if start < 0 or (length and reader.read_at(4, start) != _SIGNATURE):
         raise ArchiveError("is a damaged ZIP archive: its central directory is not where it should be")
     if tail[at + _END.size + comment_length :].startswith((b"PK\1\2", b"PK\3\4")):
         # A ZIP archive that was a member, in what is left of the archive around it.
@@ -117,20 +129,20 @@ def _place(descriptor: int, tail: bytes, at: int, end: int) -> Place:
     return Place(start, length, count, start - offset)
 
 
-def _zip64_end(descriptor: int, end: int) -> tuple[int, int, int, int, int, int] | None:
+def _zip64_end(reader: Reader, end: int) -> tuple[int, int, int, int, int, int] | None:
     """What the ZIP64 end record says in place of the one at `end`, after its own offset: disk, disk of the directory,
     entries, length and offset of the directory. None where there is none."""
     if end < _ZIP64_LOCATOR.size + _ZIP64_END.size:
         return None
     at = end - _ZIP64_LOCATOR.size
-    signature, _, offset, disks = _ZIP64_LOCATOR.unpack(read_at(descriptor, _ZIP64_LOCATOR.size, at))
+    signature, _, offset, disks = _ZIP64_LOCATOR.unpack(reader.read_at(_ZIP64_LOCATOR.size, at))
     if signature != b"PK\6\7":
         return None
     if disks > 1:
         raise ArchiveError("is one part of a split archive; join the parts into one ZIP archive")
     # Usually right before its locator. Where it is longer than usual, it is found by its offset.
     for begin in (at - _ZIP64_END.size, offset):
-        record = read_at(descriptor, _ZIP64_END.size, begin) if begin < at else b""
+        record = reader.read_at(_ZIP64_END.size, begin) if begin < at else b""
         if len(record) == _ZIP64_END.size and record.startswith(b"PK\6\6"):
             _, _, _, _, disk, first_disk, _, count, length, directory = _ZIP64_END.unpack(record)
             return begin, disk, first_disk, count, length, directory
@@ -140,14 +152,14 @@ def _zip64_end(descriptor: int, end: int) -> tuple[int, int, int, int, int, int]
 class Directory:
     """The entries of a central directory. It holds 16 bytes for each; the rest stays in the file."""
 
-    def __init__(self, descriptor: int, most: int) -> None:
-        """Of the open file `descriptor`. Raises ArchiveError if there are more than `most` entries, which it does not
-        read, or if they cannot be told apart."""
-        self._descriptor = descriptor
-        self._place = place = locate(descriptor)
+    def __init__(self, reader: Reader, most: int) -> None:
+        """Of the archive that `reader` reads. Raises ArchiveError if there are more than `most` entries, which it does
+        not read, or if they cannot be told apart."""
+        self._reader = reader
+        self._place = place = locate(reader)
         # Archives of more than 4 GiB without ZIP64, as macOS makes them, have offsets modulo 2**32.
         wrapped = place.shift > 0 and place.shift % 2**32 == 0
-        if place.shift > 0 and not wrapped and read_at(descriptor, 4, 0) == b"PK\3\4":
+        if place.shift > 0 and not wrapped and reader.read_at(4, 0) == b"PK\3\4":
             raise ArchiveError(
                 "is several ZIP archives in one file, or a damaged one; download it again, or unpack and pack it again"
             )
@@ -198,7 +210,7 @@ class Directory:
         position = self._positions[index]
         end = self._place.start + self._place.length
         following = self._positions[index + 1] if index + 1 < len(self._positions) else end
-        return _entry(read_at(self._descriptor, min(following - position, _LONGEST_ENTRY), position), 0)
+        return _entry(self._reader.read_at(min(following - position, _LONGEST_ENTRY), position), 0)
 
     def offset(self, index: int) -> int:
         """Where in the file the local header of the entry at `index` should be; -1 if that is before its beginning, the
@@ -223,7 +235,7 @@ class Directory:
         block, at = b"", 0
         while position < end:
             if len(block) - at < _LONGEST_ENTRY and position + len(block) - at < end:
-                block = read_at(self._descriptor, min(_BLOCK, end - position), position)
+                block = self._reader.read_at(min(_BLOCK, end - position), position)
                 at = 0
             if block.startswith(b"PK\5\5", at):  # 4.3.13, a digital signature, ends it
                 return
@@ -298,16 +310,3 @@ def _name(raw: bytes, flags: int, extra: bytes) -> str:
 
 def _up_to_nul(name: str) -> str:
     return name.partition("\0")[0]
-
-
-def read_at(descriptor: int, length: int, offset: int) -> bytes:
-    """`length` bytes of the open file from `offset` on, or as many as there are. Raises OSError."""
-    data = os.pread(descriptor, length, offset)
-    if len(data) == length or not data:
-        return data
-    parts = [data]  # no system reads more than 2 GiB at once
-    while (missing := length - sum(map(len, parts))) and (
-        data := os.pread(descriptor, missing, offset + length - missing)
-    ):
-        parts.append(data)
-    return b"".join(parts)

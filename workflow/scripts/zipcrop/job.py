@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import platform
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zipcrop import RESULTS_VERSION, device, manifest
+from zipcrop import RESULTS_VERSION, device, gpu, manifest, source
 from zipcrop.archive import Archive, ArchiveError, Limits, Member
-from zipcrop.catalog import fingerprint
-from zipcrop.errors import MachineError, ZipcropError, machine_faults
+from zipcrop.errors import ZipcropError, machine_faults
+from zipcrop.gpu import GPU
 from zipcrop.manifest import Outcome
 from zipcrop.model import Model
 from zipcrop.names import output_names
@@ -32,6 +33,7 @@ class Job:
 
     archive: str
     zip: str
+    """Its path, or its URL in an object store."""
     fingerprint: str
     """The archive's when the run began."""
     model: Path
@@ -44,6 +46,7 @@ class Job:
     engine: str
     batch: int
     workers: int | str
+    gpus_per_archive: int
     threads: int
     """Cores that the job has to itself."""
 
@@ -61,13 +64,15 @@ def run(job: Job) -> None:
 
 def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
-    _check_unchanged(job)
+    source.check_unchanged(job.zip, job.fingerprint)
     model = Model.read(job.model)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
-    with Staging(job.output, job.archive, *identity) as staging:
+    chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
+    with Staging(job.output, job.archive, *identity) as staging, _lease(job, chosen_device) as gpus:
+        if gpus:
+            progress.log(f"on {', '.join(each.uuid for each in gpus)}")
         done, clock.seconds_before = staging.resume()
-        chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
-        workers = device.worker_count(job.workers, chosen_device, job.threads)
+        workers = device.worker_count(job.workers, chosen_device, job.threads, len(gpus))
         limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
         try:
             with Archive(job.zip, limits) as archive:
@@ -99,7 +104,8 @@ def _run(job: Job, progress: Progress) -> None:
                 limits=limits,
                 seconds=job.settings["limits.seconds"],
             )
-            _work(Pool(task, names, workers), members, done, staging, progress, clock)
+            pool = Pool(task, names, workers, [each.name for each in gpus] or [None])
+            _work(pool, members, done, staging, progress, clock)
             if sorted(done) != [member.index for member in members]:
                 raise ZipcropError(
                     f"{job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
@@ -115,18 +121,21 @@ def _run(job: Job, progress: Progress) -> None:
             "settings": job.settings,
             "device": chosen_device,
             "engine": chosen_engine,
+            "gpus": [each.uuid for each in gpus],
             "workers": workers,
             "threads": job.threads,
             "versions": _versions(),
             "seconds": round(clock.seconds(), 3),
         }
-        _check_unchanged(job)
+        source.check_unchanged(job.zip, job.fingerprint)
         staging.publish(rows, record)
 
 
-def _check_unchanged(job: Job) -> None:
-    if fingerprint(job.zip) != job.fingerprint:
-        raise MachineError(f"{job.zip} changed since the run began; run again once it is complete")
+def _lease(job: Job, chosen_device: device.Device) -> contextlib.AbstractContextManager[list[GPU]]:
+    if chosen_device == "cpu":
+        return contextlib.nullcontext([])
+    most = job.gpus_per_archive if job.workers == "auto" else min(job.gpus_per_archive, int(job.workers))
+    return gpu.lease(gpu.visible(), most)
 
 
 class _Clock:

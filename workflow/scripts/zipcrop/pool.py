@@ -39,6 +39,7 @@ class _Process:
     process: multiprocessing.process.BaseProcess
     connection: mp_connection.Connection
     watchdog: Watchdog
+    gpu: str | None
     ready: bool = False
     """Its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
@@ -50,12 +51,16 @@ class _Process:
 class Pool:
     """Spawned worker processes that work on one archive."""
 
-    def __init__(self, task: worker.Task, names: Mapping[int, OutputName], count: int) -> None:
-        """`count` workers for `task`, none of them started. `names` are the members' output names, by index; they go to
+    def __init__(
+        self, task: worker.Task, names: Mapping[int, OutputName], count: int, gpus: Sequence[str | None] = (None,)
+    ) -> None:
+        """`count` workers for `task`, none of them started, spread over `gpus`, which are called as in
+        `CUDA_VISIBLE_DEVICES`; None leaves that as it is. `names` are the members' output names, by index; they go to
         workers with the members, since there may be a million."""
         self._task = task
         self._names = names
         self._count = count
+        self._gpus = gpus
         # "spawn": CUDA and threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[_Process] = []
@@ -93,10 +98,13 @@ class Pool:
         """Starts a worker; if `careful`, one that is ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
         places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
-        process = self._context.Process(target=worker.main, args=(theirs, places, self._task, careful), daemon=True)
+        gpu = min(self._gpus, key=[process.gpu for process in self._processes].count)
+        arguments = (theirs, places, self._task, gpu, careful)
+        process = self._context.Process(target=worker.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
-        self._processes.append(_Process(process, ours, Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)))
+        watchdog = Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)
+        self._processes.append(_Process(process, ours, watchdog, gpu))
 
     def _hand_out(self) -> None:
         for process in self._processes:

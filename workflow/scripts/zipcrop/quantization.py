@@ -8,7 +8,7 @@ import multiprocessing
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class IsolatedDecoder:
 
 
 def sample(
-    archives: Iterable[Path], limits: Limits, decode: Callable[[bytes], np.ndarray | None], count: int
+    archives: Iterable[str], limits: Limits, decode: Callable[[bytes], np.ndarray | None], count: int
 ) -> Iterator[np.ndarray]:
     """What `decode` gives for up to `count` photos, drawn with a fixed seed from the ZIP files `archives`, evenly.
 
@@ -93,18 +93,18 @@ def sample(
     draw.shuffle(chosen)
     chosen = chosen[:_MOST_ARCHIVES]
     found = 0
-    for position, path in enumerate(chosen):
+    for position, place in enumerate(chosen):
         share = -(-(count - found) // (len(chosen) - position))
-        for pixels in _sample_one(path, limits, decode, draw, share):
+        for pixels in _sample_one(place, limits, decode, draw, share):
             found += 1
             yield pixels
 
 
 def _sample_one(
-    path: Path, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
+    place: str, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
 ) -> Iterator[np.ndarray]:
     try:
-        archive = Archive(str(path), limits)
+        archive = Archive(place, limits)
     except (ArchiveError, OSError):
         return
     with archive:
@@ -124,9 +124,9 @@ def _sample_one(
                 yield pixels
 
 
-def quantize(prepared: Path, target: Path, archives: Mapping[str, Path], image_size: int, limits: Limits) -> Model:
-    """Quantises the model whose JSON is `prepared`, for letterboxes of `image_size` pixels, and writes it into the
-    folder of `target`, a JSON file.
+def quantize(prepared: Path, target: Path, archives: Iterable[str], image_size: int, limits: Limits) -> Model:
+    """Quantises the model whose JSON is `prepared`, for letterboxes of `image_size` pixels, on photos of the ZIP files
+    `archives`, and writes it into the folder of `target`, a JSON file.
 
     Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
     a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
@@ -145,7 +145,7 @@ def quantize(prepared: Path, target: Path, archives: Mapping[str, Path], image_s
     model = Model.read(prepared)
     count = min(PHOTOS, max(1, _MOST_BYTES // (3 * image_size**2)))
     with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels)) as decoder:
-        inputs = list(sample(archives.values(), limits, decoder, count))
+        inputs = list(sample(archives, limits, decoder, count))
     if not inputs:
         raise ModelError(
             "precision int8 is calibrated on your photos, but none could be read; "

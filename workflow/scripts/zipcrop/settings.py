@@ -39,6 +39,8 @@ def complete(config: Config, schema: Schema) -> Config:
         value = _lookup(completed, key)
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"config: {key} is {value}, but must be a finite number")
+    if "://" in completed["output"]:
+        raise ConfigError(f"config: output is {completed['output']!r}, but must be a folder; upload_to takes a URL")
     if (completed["device"], completed["engine"]) == ("cuda", "openvino"):
         raise ConfigError("config: engine openvino does not run on device cuda; set engine to auto or torch")
     if completed["precision"] == "int8" and (completed["device"] == "cuda" or completed["engine"] == "torch"):
@@ -144,7 +146,6 @@ def _in_words(subschema: Schema) -> str:
         words.append(f"up to {subschema['maximum']}")
     if "multipleOf" in subschema:
         words.append(f"that is a multiple of {subschema['multipleOf']}")
-    if "pattern" in subschema:
-        ending = " that ends in .pt" if subschema["pattern"].endswith(r"\.pt$") else ""
-        words.append(f"without braces and control characters{ending}")
+    if "x-form" in subschema:
+        words.append(subschema["x-form"])
     return " ".join(words)

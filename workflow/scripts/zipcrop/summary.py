@@ -85,7 +85,7 @@ def _check(row: dict[str, object], output: Path) -> None:
         return sum(int(str(row[column])) for column in columns)
 
     images = total("person_images", "no_person_images", "rejected_images")
-    files = sum(1 for path in (output / "Person" / str(row["archive"])).rglob("*") if _is_result(path))
+    files = sum(1 for path in (output / "Person" / str(row["archive"])).rglob("*") if is_result(path))
     if row["members"] != images + total("failed", "skipped") or row["images"] != images or row["crops"] != files:
         raise ZipcropError(
             f"the results of {row['archive']} do not add up ({files} files under Person, and {row}); "
@@ -93,7 +93,8 @@ def _check(row: dict[str, object], output: Path) -> None:
         )
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
+    """Whether `path` is a file of ours."""
     return path.is_file() and path.name != _TIMESTAMP
 
 
@@ -128,17 +129,21 @@ def orphans(output: Path, archives: Iterable[str]) -> list[str]:
     return [archive for archive in found if archive not in known]
 
 
-def remove(output: Path, archive: str, live: Iterable[str]) -> None:
-    """Deletes the results of `archive` below the folder `output`: the files that its manifest names and that of none of
-    the archives `live`, whose folders may lie inside its own or around it."""
+def own_files(output: Path, archive: str, live: Iterable[str]) -> list[str]:
+    """The files, as paths below the folder `output`, that the manifest of `archive` names and that of none of the
+    archives `live`, whose folders may lie inside its own or around it."""
     kept: set[str] = set()
     for other in live:
         nested = other.startswith(f"{archive}/") or archive.startswith(f"{other}/")
         if nested and manifest.path(output, other).exists():
             kept |= set(read_manifest(output, other)["file"])
-    for file in read_manifest(output, archive)["file"]:
-        if file and file not in kept:
-            remove_with_empty_parents(output / file, output)
+    return [file for file in read_manifest(output, archive)["file"] if file and file not in kept]
+
+
+def remove(output: Path, archive: str, live: Iterable[str]) -> None:
+    """Deletes the results of `archive` below the folder `output`, but for files of the archives `live`."""
+    for file in own_files(output, archive, live):
+        remove_with_empty_parents(output / file, output)
     for folder in FOLDERS:
         _remove_if_empty(output / folder / archive, output)
     remove_with_empty_parents(manifest.record_path(output, archive), output)

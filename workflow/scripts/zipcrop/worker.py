@@ -21,10 +21,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop import imports, jpeg, orphan
+from zipcrop import imports, jpeg, orphan, source
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
-from zipcrop.catalog import fingerprint
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import ImageError
 from zipcrop.manifest import Outcome, Person
@@ -120,10 +119,12 @@ def most_busy_threads(threads: int) -> int:
 
 # Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From
 # the pool: a list of pairs, a member's index and its output name, or None for the end.
-def main(connection: Connection, places: Sequence[int], task: Task, careful: bool) -> None:
-    """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`). If `careful`,
-    it tries its engine before it has any member."""
+def main(connection: Connection, places: Sequence[int], task: Task, gpu: str | None, careful: bool) -> None:
+    """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`). If there is a
+    `gpu`, it uses that one. If `careful`, it tries its engine before it has any member."""
     orphan.die_with_parent()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool, too, which ends its workers
     _send_output_to(task.log)
     # Read when OpenCV is first imported: its own guard against bombs, where Pillow does not know the format.
@@ -173,8 +174,7 @@ class _Worker:
                 self._archive = Archive(task.zip, task.limits)
         except ArchiveError:
             raise MachineError(f"{task.zip} changed while it was being read; run again") from None
-        if fingerprint(task.zip) != task.fingerprint:
-            raise MachineError(f"{task.zip} changed while it was being read; run again")
+        source.check_unchanged(task.zip, task.fingerprint)
         in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
         self._budget = ByteBudget(in_flight)
         # Of their own, since who decodes a file holds its bytes, and who writes a photo its pixels.

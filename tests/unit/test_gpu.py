@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pynvml
+import pytest
+from support import ROOT
+
+from zipcrop import gpu
+from zipcrop.errors import MachineError
+from zipcrop.gpu import GPU
+
+UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
+FOUR = [GPU(str(number), uuid) for number, uuid in enumerate(UUIDS)]
+# Holds a GPU until it is told to end, or killed.
+HOLDER = """
+import pathlib, sys
+from zipcrop import gpu
+gpus = [gpu.GPU(uuid, uuid) for uuid in sys.argv[3].split(",")]
+with gpu.lease(gpus, int(sys.argv[2]), pathlib.Path(sys.argv[1])) as mine:
+    print(",".join(each.uuid for each in mine), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that knows four GPUs."""
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 4)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", UUIDS.__getitem__)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "seen"),
+    [
+        (None, [GPU(uuid, uuid) for uuid in UUIDS]),
+        ("", []),
+        ("-1", []),
+        ("2", [GPU("2", UUIDS[2])]),
+        ("3,1", [GPU("3", UUIDS[3]), GPU("1", UUIDS[1])]),
+        ("0, 1", [GPU("0", UUIDS[0]), GPU("1", UUIDS[1])]),
+        ("1,1", [GPU("1", UUIDS[1])]),
+        # CUDA does not look beyond the first one that it does not know.
+        ("1,-1,2", [GPU("1", UUIDS[1])]),
+        ("0,4,2", [GPU("0", UUIDS[0])]),
+        ("0,GPU-cc", [GPU("0", UUIDS[0]), GPU("GPU-cc", UUIDS[2])]),
+        ("GPU-xyz,0", []),
+        ("MIG-abc", [GPU("MIG-abc", "MIG-abc")]),
+        ("NoDevFiles", []),  # what Slurm may write where a job has none
+    ],
+)
+@pytest.mark.usefixtures("four_gpus")
+def test_visible_obeys_the_environment(names: str | None, seen: list[GPU], monkeypatch: pytest.MonkeyPatch) -> None:
+    if names is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+    assert gpu.visible() == seen
+
+
+def test_without_a_driver_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", no_driver)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # as of a pretended one
+    assert gpu.visible() == []
+
+
+def test_each_lease_has_a_gpu_of_its_own_until_it_ends(tmp_path: Path) -> None:
+    with gpu.lease(FOUR, 1, tmp_path) as one:
+        with gpu.lease(FOUR, 1, tmp_path) as other:
+            assert (one, other) == (FOUR[:1], FOUR[1:2])
+            with gpu.lease(FOUR, 2, tmp_path) as two:
+                assert two == FOUR[2:]
+        with gpu.lease(FOUR, 1, tmp_path) as other:
+            assert other == FOUR[1:2]
+
+
+def test_a_job_gets_no_more_than_there_are(tmp_path: Path) -> None:
+    with gpu.lease(FOUR[:2], 3, tmp_path) as all_of_them:
+        assert all_of_them == FOUR[:2]
+
+
+def test_more_jobs_than_gpus_share_them_evenly(tmp_path: Path) -> None:
+    def take() -> tuple[contextlib.AbstractContextManager[list[GPU]], GPU]:
+        lease = gpu.lease(FOUR[:2], 1, tmp_path)
+        return lease, lease.__enter__()[0]
+
+    taken = [take() for _ in range(4)]
+    assert [each.name for _, each in taken] == ["0", "1", "0", "1"]
+    for lease, each in taken:
+        if each.name == "1":
+            lease.__exit__(None, None, None)
+    taken += [take() for _ in range(3)]
+    assert [each.name for _, each in taken[4:]] == ["1", "1", "0"]
+
+
+def test_a_gpu_is_the_same_under_another_name(tmp_path: Path) -> None:
+    with gpu.lease([GPU("0", "GPU-x")], 1, tmp_path), gpu.lease([GPU("GPU-x", "GPU-x"), FOUR[1]], 1, tmp_path) as other:
+        assert other == [FOUR[1]]
+
+
+def test_a_folder_that_cannot_be_used_is_the_machines_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match="leasing a GPU in"), gpu.lease(FOUR, 1, tmp_path / "file"):
+        pass
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLDER, folder, "1", ",".join(UUIDS)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_job_frees_its_gpu_at_once(tmp_path: Path) -> None:
+    with start(tmp_path) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == f"{UUIDS[0]}\n"
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with gpu.lease(FOUR, 1, tmp_path) as mine:
+            assert mine == FOUR[:1]
+
+
+def test_no_two_of_200_jobs_with_random_kills_hold_one_gpu(tmp_path: Path) -> None:
+    """Four at a time, as many as there are GPUs; about a third of them is killed."""
+    draw = random.Random(0)
+    holding: dict[str, subprocess.Popen[str]] = {}
+    killed = 0
+    for _ in range(200):
+        if len(holding) == len(UUIDS):
+            job = holding.pop(draw.choice(list(holding)))
+            if draw.random() < 0.2:
+                job.kill()
+                killed += 1
+            job.communicate("end\n", timeout=60)
+        job = start(tmp_path)
+        if draw.random() < 0.2:  # while it starts, chooses, or holds one already
+            time.sleep(draw.random() * 0.2)
+            job.kill()
+            killed += 1
+            job.communicate(timeout=60)
+            continue
+        assert job.stdout is not None
+        held = job.stdout.readline().strip()
+        assert held in set(UUIDS) - set(holding)
+        holding[held] = job
+    for job in holding.values():
+        job.communicate("end\n", timeout=60)
+    assert killed > 30

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ResponseStreamingError
+from store import PAGE, Store
+
+from zipcrop import catalog, object_store, source
+from zipcrop.errors import CatalogError, MachineError
+from zipcrop.object_store import StoredZip
+
+BLOCK = object_store._BLOCK
+
+
+def test_archives_below_a_folder_are_found(store: Store) -> None:
+    names = ["a.zip", "b/images (1).ZIP", "b/é?#%.zip", "b/notes.txt", "images(10).zip", "images(9).zip"]
+    for name in names:
+        store.put("raw", f"my photos/{name}", name.encode())
+    store.put("raw", "my photos of last year/c.zip", b"")
+    found = catalog.find_archives("s3://raw/my photos/")
+    assert list(found) == ["a", "b/images (1)", "b/é?#%", "images(9)", "images(10)"]
+    assert found["b/images (1)"].place == "s3://raw/my photos/b/images (1).ZIP"
+    assert found["b/é?#%"].size() == len("b/é?#%.zip".encode())
+    assert len(catalog.find_archives("s3://raw")) == 6
+
+
+def test_more_objects_than_a_listing_holds_are_found_with_few_requests(store: Store) -> None:
+    for number in range(PAGE + 1):
+        store.put("raw", f"{number}.zip", b"x")
+    before = len(store.requests())
+    found = catalog.find_archives("s3://raw")
+    assert len({each.fingerprint() for each in found.values()}) == 1
+    assert len(found) == PAGE + 1
+    assert len(store.requests()) - before == 2
+
+
+@pytest.mark.parametrize("key", ["../a.zip", "b//a.zip", "b/./a.zip", "a{b}.zip"])
+def test_names_that_no_folder_could_have_are_refused(store: Store, key: str) -> None:
+    store.put("raw", key, b"x")
+    with pytest.raises(CatalogError, match="rename it"):
+        catalog.find_archives("s3://raw")
+
+
+def test_the_fingerprint_is_of_the_content(store: Store) -> None:
+    store.put("raw", "a.zip", b"one")
+    listed = catalog.find_archives("s3://raw")["a"].fingerprint()
+    store.put("raw", "a.zip", b"one")
+    assert source.at("s3://raw/a.zip").fingerprint() == listed
+    store.put("raw", "a.zip", b"two")
+    assert source.at("s3://raw/a.zip").fingerprint() != listed
+    with pytest.raises(MachineError, match=r"s3://raw/a.zip changed since the run began"):
+        source.check_unchanged("s3://raw/a.zip", listed)
+
+
+def test_bytes_are_read_anywhere_and_no_further_than_the_end(store: Store) -> None:
+    data = os.urandom(2 * BLOCK + 1000)
+    store.put("raw", "a.zip", data)
+    reader = StoredZip("s3://raw/a.zip").open()
+    assert reader.size == len(data)
+    for offset, length in [(0, 10), (BLOCK - 5, 10), (10, 2 * BLOCK), (2 * BLOCK + 990, 100), (3 * BLOCK, 1), (7, 0)]:
+        assert reader.read_at(length, offset) == data[offset : offset + length]
+
+
+def test_many_threads_fetch_a_block_once(store: Store) -> None:
+    data = os.urandom(BLOCK + 1)
+    store.put("raw", "a.zip", data)
+    reader = StoredZip("s3://raw/a.zip").open()
+    before = len(store.requests())
+    together = threading.Barrier(8)
+
+    def read(number: int) -> bytes:
+        together.wait()
+        return reader.read_at(1000, number * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert b"".join(pool.map(read, range(8))) == data[:8000]
+    assert store.requests()[before:] == ["GET /raw/a.zip"]
+
+
+def test_memory_does_not_grow_with_the_archive(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_store, "_BLOCK", 1000)
+    data = os.urandom(100_000)
+    store.put("raw", "a.zip", data)
+    reader = StoredZip("s3://raw/a.zip").open()
+    assert b"".join(reader.read_at(500, at) for at in range(0, len(data), 500)) == data
+    assert len(reader._blocks) == object_store._MOST_BLOCKS
+    reader.close()
+    assert not reader._blocks
+
+
+def test_an_object_that_changes_while_it_is_read_is_noticed(store: Store) -> None:
+    store.put("raw", "a.zip", bytes(BLOCK + 1))
+    reader = StoredZip("s3://raw/a.zip").open()
+    assert reader.read_at(1, 0) == b"\0"
+    store.put("raw", "a.zip", b"x" * (BLOCK + 1))
+    for _ in range(2):  # what has failed once is not remembered
+        with pytest.raises(MachineError, match=r"changed while reading s3://raw/a.zip; run again once it is complete"):
+            reader.read_at(1, BLOCK)
+    store.put("raw", "a.zip", bytes(BLOCK + 1))
+    assert reader.read_at(1, BLOCK) == b"\0"
+
+
+def test_an_answer_that_is_cut_short_is_asked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put("raw", "a.zip", b"content")
+    really_read = object_store._read
+    waits: list[float] = []
+    monkeypatch.setattr(object_store.time, "sleep", waits.append)
+
+    def fail(times: int) -> None:
+        left = iter(range(times))
+
+        def read(wanted: dict[str, str]) -> bytes:
+            if next(left, None) is not None:
+                raise ResponseStreamingError(error="connection reset")
+            return really_read(wanted)
+
+        monkeypatch.setattr(object_store, "_read", read)
+
+    fail(4)
+    assert StoredZip("s3://raw/a.zip").open().read_at(7, 0) == b"content"
+    assert waits == [1, 2, 4, 8]
+    fail(5)
+    with pytest.raises(MachineError, match=r"connection reset.* while reading s3://raw/a.zip; see that the store"):
+        StoredZip("s3://raw/a.zip").open().read_at(7, 0)
+
+
+def test_what_is_not_there_is_named(store: Store) -> None:
+    with pytest.raises(MachineError, match=r"nothing there .* while asking for s3://raw/gone.zip; put it back"):
+        StoredZip("s3://raw/gone.zip").open()
+    with pytest.raises(MachineError, match=r"nothing there .*NoSuchBucket.* while searching s3://nowhere/x"):
+        catalog.find_archives("s3://nowhere/x")
+    with pytest.raises(CatalogError, match="no ZIP archive in s3://raw"):
+        catalog.find_archives("s3://raw")
+
+
+def test_without_credentials_it_says_which_are_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    object_store._client.cache_clear()
+    with pytest.raises(MachineError, match="no credentials for searching s3://raw for archives; set AWS_ACCESS_KEY_ID"):
+        catalog.find_archives("s3://raw")
+
+
+def test_a_store_that_cannot_be_reached_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    object_store._client.cache_clear()
+    with pytest.raises(MachineError, match=r"Could not connect .* while searching s3://raw .*; see that the store"):
+        catalog.find_archives("s3://raw")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "SignatureDoesNotMatch"])
+def test_a_refusal_says_what_to_look_at(code: str) -> None:
+    said = object_store._explain({"Code": code, "Message": ""}, "reading s3://raw/a.zip")
+    assert said == (
+        f"the store refuses reading s3://raw/a.zip ({code}); see that the credentials are right and give access, "
+        "and run again"
+    )
+
+
+def test_files_are_put_listed_and_deleted(store: Store, tmp_path: Path) -> None:
+    for name in ("a", "b", "c c"):
+        (tmp_path / name).write_text(name)
+        object_store.upload(tmp_path / name, f"s3://raw/to/{name}")
+    store.put("raw", "together/a", b"")
+    assert list(object_store.names("s3://raw/to")) == ["a", "b", "c c"]
+    assert store.get("raw", "to/c c") == b"c c"
+    object_store.delete("s3://raw/to/", ["a", "c c", "never there"])
+    assert store.keys("raw") == ["to/b", "together/a"]
+
+
+def test_what_cannot_be_deleted_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        def delete_objects(self, **_: Any) -> dict[str, Any]:
+            return {"Errors": [{"Key": "to/a", "Message": "Access Denied"}]}
+
+    monkeypatch.setattr(object_store, "_client", Client)
+    with pytest.raises(MachineError, match="to/a in s3://raw/to cannot be deleted: Access Denied"):
+        object_store.delete("s3://raw/to", ["a"])
+    monkeypatch.undo()

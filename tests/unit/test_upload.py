@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Crop
+from store import Store
+from support import encoded, make_zip
+
+from zipcrop import upload
+from zipcrop.errors import MachineError
+
+URL = "s3://results/set 1"
+
+
+def files_below(output: Path) -> dict[str, bytes]:
+    return {
+        f"set 1/{path.relative_to(output).as_posix()}": path.read_bytes()
+        for folder in ("Person", "No_Person", "manifests")
+        for path in (output / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def output(tmp_path: Path, crop: Crop, store: Store) -> Path:
+    """Results of an archive, and a bucket for them."""
+    members = [("bus.jpg", encoded("bus")), ("Bäume & Häuser/a #1.png", encoded("empty", ".png")), ("b.txt", b"")]
+    crop(make_zip(tmp_path / "images(1).zip", members))
+    store.create_bucket("results")
+    return tmp_path / "output"
+
+
+def test_results_are_laid_out_as_in_the_output_folder(output: Path, store: Store) -> None:
+    wanted = files_below(output)
+    assert upload.archive(output, "images(1)", URL) == len(wanted) >= 5
+    assert {key: store.get("results", key) for key in store.keys("results")} == wanted
+
+
+def test_the_manifest_comes_last(output: Path, store: Store) -> None:
+    upload.archive(output, "images(1)", URL)
+    puts = [request for request in store.requests() if request.startswith("PUT /results/")]
+    assert puts[-1] == "PUT /results/set 1/manifests/images(1).csv"
+
+
+def test_what_earlier_results_have_left_is_deleted(output: Path, store: Store) -> None:
+    for key in ("Person/images(1)/old_0.jpg", "No_Person/images(1)/deep/old.jpg"):
+        store.put("results", f"set 1/{key}", b"old")
+    for key in ("Person/images(10)/other_0.jpg", "Person/other/a_0.jpg", "mine.txt"):
+        store.put("results", f"set 1/{key}", b"another's")
+    upload.archive(output, "images(1)", URL)
+    others = {"set 1/Person/images(10)/other_0.jpg", "set 1/Person/other/a_0.jpg", "set 1/mine.txt"}
+    assert set(store.keys("results")) == set(files_below(output)) | others
+
+
+def test_a_removed_archive_is_removed_there(output: Path, store: Store) -> None:
+    upload.archive(output, "images(1)", URL)
+    store.put("results", "set 1/mine.txt", b"")
+    upload.remove(output, "images(1)", [], URL)
+    assert store.keys("results") == ["set 1/mine.txt"]
+
+
+def test_summaries(output: Path, store: Store) -> None:
+    (output / "summary" / "plots").mkdir(parents=True)
+    (output / "summary" / "plots" / "a.svg").write_text("<svg>")
+    (output / "summary" / ".snakemake_timestamp").write_text("")
+    (output / "summary.csv").write_text("archive\n")
+    store.put("results", "set 1/summary/sheets/old.jpg", b"")
+    assert upload.summaries(output, URL) == 2
+    assert store.keys("results") == ["set 1/summary.csv", "set 1/summary/plots/a.svg"]
+
+
+def test_a_bucket_that_is_not_there_is_named(output: Path) -> None:
+    with pytest.raises(MachineError, match=r"nothing there .* while uploading .* to s3://gone/"):
+        upload.archive(output, "images(1)", "s3://gone")

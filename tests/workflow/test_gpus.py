@@ -1,0 +1,155 @@
+"""Runs on pretended GPUs: a driver that knows four, and an engine that stands in for CUDA, on the CPU, and watches over
+who uses which GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from support import Workflow, encoded, make_zip
+
+DRIVER = """
+class NVMLError(Exception):
+    pass
+
+nvmlInit = nvmlShutdown = lambda: None
+nvmlDeviceGetCount = lambda: 4
+nvmlDeviceGetHandleByIndex = lambda index: index
+nvmlDeviceGetUUID = lambda index: f"GPU-{index}"
+"""
+# Python imports it by itself in every process: another loader of engines, which notes what it is called with, and which
+# job is on a GPU where there is one already.
+ENGINE = """
+import fcntl, importlib.abc, importlib.machinery, os, sys
+
+FOLDER = os.path.dirname(__file__)
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "zipcrop.engine":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            load = module.load
+
+            def watched(model, engine, device, threads, batch, thresholds):
+                assert (engine, device) == ("torch", "cuda")
+                gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+                module.held = open(os.path.join(FOLDER, "held." + gpu), "a")
+                try:
+                    fcntl.flock(module.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    what = "alone"
+                except BlockingIOError:
+                    what = "beside another"
+                with open(os.path.join(FOLDER, "used"), "a") as file:
+                    file.write(f"{os.getppid()} {gpu} {what}\\n")
+                return load(model, "openvino", "cpu", threads, batch, thresholds)
+
+            module.load = watched
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+class Pretended:
+    """Four GPUs for the runs of a test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "pynvml.py").write_text(DRIVER)
+        (folder / "sitecustomize.py").write_text(ENGINE)
+        self.environment = {"PYTHONPATH": str(folder)}
+
+    def used(self) -> list[tuple[str, str, str]]:
+        """Job, GPU, and whether it was alone there, for each worker."""
+        lines = (self.folder / "used").read_text().splitlines()
+        return [(job, gpu, what) for job, gpu, what in (line.split(" ", 2) for line in lines)]
+
+
+@pytest.fixture
+def pretended(tmp_path: Path) -> Pretended:
+    return Pretended(tmp_path / "gpus")
+
+
+def workflow_with(folder: Path, archives: int, photos: int) -> Workflow:
+    folder.mkdir()
+    workflow = Workflow.create(folder)
+    photo = encoded("bus", scale=0.2)
+    for number in range(archives):
+        members = [(f"{number}_{k}.jpg", photo) for k in range(photos)]
+        make_zip(folder / "raw_zips" / f"{number}.zip", members)
+    return workflow
+
+
+def test_jobs_take_the_visible_gpus_in_turns(tmp_path: Path, pretended: Pretended) -> None:
+    workflow = workflow_with(tmp_path / "run", 4, 1)
+    environment = {**pretended.environment, "CUDA_VISIBLE_DEVICES": "3,GPU-1"}
+    result = workflow.run("--cores", "8", "--resources", "gpu=2", env=environment)
+    assert result.returncode == 0, result.stdout
+    records = [json.loads((workflow.folder / f"output/manifests/{number}.json").read_text()) for number in range(4)]
+    assert {tuple(record["gpus"]) for record in records} == {("GPU-3",), ("GPU-1",)}
+    assert {(record["threads"], record["device"]) for record in records} == {(4, "cuda")}
+    # As they were called, for CUDA may know them by those names alone.
+    assert {gpu for _, gpu, _ in pretended.used()} == {"3", "GPU-1"}
+    assert {what for *_, what in pretended.used()} == {"alone"}
+    assert workflow.jobs("--cores", "8", "--resources", "gpu=4") == {}
+
+
+def test_a_giant_archive_may_have_several_gpus(tmp_path: Path, pretended: Pretended) -> None:
+    workflow = workflow_with(tmp_path / "run", 1, 40)
+    result = workflow.run(
+        "--cores", "8", "--resources", "gpu=4", config=["gpus_per_archive=3"], env=pretended.environment
+    )
+    assert result.returncode == 0, result.stdout
+    record = json.loads((workflow.folder / "output/manifests/0.json").read_text())
+    assert record["gpus"] == ["GPU-0", "GPU-1", "GPU-2"]
+    assert (record["workers"], record["threads"]) == (3, 8)
+    assert Counter(gpu for _, gpu, _ in pretended.used()) == {"GPU-0": 1, "GPU-1": 1, "GPU-2": 1}
+
+
+@pytest.mark.slow
+def test_no_two_of_200_jobs_with_random_kills_are_on_one_gpu(tmp_path: Path, pretended: Pretended) -> None:
+    workflow = workflow_with(tmp_path / "run", 200, 1)
+    draw = random.Random(0)
+    killed = 0
+    arguments = ("--cores", "4", "--resources", "gpu=4", "--retries", "20")
+    with (
+        workflow.start(*arguments, env=pretended.environment) as snakemake,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        assert snakemake.stdout is not None
+        output = reader.submit(snakemake.stdout.read)
+        while snakemake.poll() is None:
+            time.sleep(draw.random() * 2)
+            if jobs := running_jobs(snakemake.pid):
+                draw.choice(jobs).kill()
+                killed += 1
+        assert snakemake.returncode == 0, output.result()
+    used = pretended.used()
+    assert killed > 30
+    assert {gpu for _, gpu, _ in used} == {"GPU-0", "GPU-1", "GPU-2", "GPU-3"}
+    assert {what for *_, what in used} == {"alone"}
+    assert len(workflow.summary()) == 200
+
+
+def running_jobs(snakemake: int) -> list[psutil.Process]:
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):  # it, or one of them, has just ended
+        for process in psutil.Process(snakemake).children():
+            if "crop_archive.py" in " ".join(process.cmdline()):
+                found.append(process)
+    return found

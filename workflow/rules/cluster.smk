@@ -1,0 +1,109 @@
+# What jobs ask a cluster for, by the size of their archive, and what goes together there. On a single machine none of it
+# counts.
+import functools
+import re
+
+TINY = 32_000_000  # bytes; below, starting a job of its own takes longer than the work
+LARGE = 1_000_000_000
+# Cores are what keeps a GPU fed: one decodes about 25 photos of 12 megapixels a second. Clusters have 4 to 16 for each.
+TINY_CORES, CORES, LARGE_CORES = 2, 4, 8
+# Without a GPU, a core does 3 photos a second (yolov8s at 640 pixels), and few have less than 100 kB.
+BYTES_PER_CORE_SECOND = 300_000
+
+
+def on_cluster():
+    """Whether jobs are submitted to a cluster, or this is such a job."""
+    submits = workflow.global_resources["_nodes"].value is not None if workflow.dryrun else workflow.non_local_exec
+    return submits or workflow.remote_exec
+
+
+@functools.cache
+def archive_bytes(archive):
+    return ARCHIVES[archive].size()
+
+
+def is_tiny(archive):
+    return archive_bytes(archive) < TINY
+
+
+def cluster_cores(archive):
+    if is_tiny(archive):
+        return TINY_CORES
+    return CORES if archive_bytes(archive) < LARGE else LARGE_CORES
+
+
+def uses_gpu():
+    """Whether the jobs would use a GPU, as `device.choose` decides."""
+    return config["device"] != "cpu" and config["engine"] != "openvino" and config["precision"] != "int8"
+
+
+def crop_memory(wildcards, threads, attempt):
+    """Megabytes. Measured on CPUs: 650, up to 250 more for each core beyond two, and 1,200 when it meets bombs. On a GPU
+    each worker has torch and CUDA, with 2 to 3 GB."""
+    workers = device.worker_count(config["workers"], "cuda", threads, config["gpus_per_archive"]) if uses_gpu() else 0
+    return (2000 + 250 * threads + 3000 * workers) * attempt
+
+
+def crop_minutes(wildcards, threads, attempt):
+    """Twice what the archive would take on CPUs alone if its photos were small. Each try gets twice as long as the one
+    before, and carries on from there."""
+    seconds = archive_bytes(wildcards.archive) / BYTES_PER_CORE_SECOND / threads
+    # Those of a group are added up. On its own, a job may take minutes to load the libraries from a busy file system.
+    least = 3 if is_tiny(wildcards.archive) else 30
+    return max(least, round(2 * seconds / 60)) * 2 ** (attempt - 1)
+
+
+def in_turn(wildcards):
+    """Taken from a limit of 1 (in the profile) that each group has: a group asks for what the largest of its jobs needs,
+    since Snakemake runs them one after the other."""
+    return 1 if on_cluster() else None
+
+
+def crop_group(wildcards):
+    """Tiny archives share jobs, as many as `group-components` says."""
+    return "tiny" if on_cluster() and is_tiny(wildcards.archive) else None
+
+
+def report_group(wildcards):
+    """What comes after the summary goes into one job."""
+    return "report" if on_cluster() else None
+
+
+def report_memory(wildcards, attempt):
+    return 2000 * attempt
+
+
+def report_minutes(wildcards, attempt):
+    """Of each step. All of them read the manifests, a million rows in some seconds."""
+    return 30 * 2 ** (attempt - 1)
+
+
+def quantization_memory(wildcards, attempt):
+    return 8000 * attempt
+
+
+def quantization_minutes(wildcards, attempt):
+    """It takes a minute or two, but the photos for it are drawn from all archives."""
+    return 60 * 2 ** (attempt - 1)
+
+
+def keep_group_going():
+    """In the job of a group, has one archive's failure leave the others alone, as everywhere: Snakemake does not hand on
+    `keep-going`."""
+    if workflow.remote_exec:
+        workflow.execution_settings.keep_going = True
+
+
+def check_names():
+    """Ends a run whose jobs on a cluster would be given other names than those of their archives: Snakemake hands them
+    on with the wildcards, separated by commas, in a shell command, and Slurm replaces % in the path of a log."""
+    for archive in ARCHIVES if on_cluster() else ():
+        if re.search(r"""[,"$`\\%]|^'|'$""", archive) or not archive.isprintable():
+            sys.exit(
+                f'zipcrop: error: archive {archive!r} cannot be done on a cluster: its name has one of , " $ ` \\ % or an'
+                " unprintable character in it, or a ' at an end; rename it, or run on one machine"
+            )
+
+
+resource_scopes:
+    in_turn="local",

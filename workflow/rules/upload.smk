@@ -1,0 +1,48 @@
+# `upload_to`: results go into an object store, too. Not as storage outputs of Snakemake's: it deletes a bucket that it has
+# emptied, and what it puts there can be seen half done.
+limit_uploads()
+
+
+rule upload_archive:
+    input:
+        rules.crop_archive.output,
+    output:
+        done=f"{OUTPUT}/.uploaded/{{archive}}.json",
+    log:
+        "logs/upload/{archive}.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    # It waits for the network, while the next archive is done on all cores.
+    threads: 0
+    resources:
+        upload=1,
+    params:
+        url=config["upload_to"].rstrip("/"),
+        script=script("upload_results.py"),
+        output=untracked(OUTPUT),
+    shell:
+        "python {params.script:q} --archive={wildcards.archive:q} --output={params.output:q} --url={params.url:q}"
+        " --done={output.done:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+
+
+rule upload_summary:
+    input:
+        summaries(),
+    output:
+        done=f"{OUTPUT}/.uploaded.json",
+    log:
+        "logs/upload_summary.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    threads: 0
+    resources:
+        upload=1,
+    params:
+        url=config["upload_to"].rstrip("/"),
+        script=script("upload_results.py"),
+        output=untracked(OUTPUT),
+    shell:
+        "python {params.script:q} --output={params.output:q} --url={params.url:q} --done={output.done:q} > {log:q} 2>&1 ||"
+        " {{ tail -n 1 {log:q} >&2; exit 1; }}"

@@ -1,0 +1,235 @@
+"""Object stores that speak S3: which archives are there, their bytes in ranges, and results that are put there.
+
+Endpoint and credentials come from the environment, as boto3 finds them (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, …).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from zipcrop.errors import MachineError
+
+_SCHEME = "s3://"
+_CONNECTIONS = 32
+_TRIES = 5
+_BLOCK = 4 << 20
+"""Bytes that are read at once. Members of an archive lie side by side and are read in turn: one request serves many."""
+_MOST_BLOCKS = 16
+_DELETED_AT_ONCE = 1000  # S3 takes no more
+_CUT_SHORT = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_NO_ACCESS = ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the store says of an object."""
+
+    size: int
+    etag: str
+    """As the store writes it, with its quotes."""
+
+
+class StoredZip:
+    """A ZIP archive in a store: a `source.Source`."""
+
+    def __init__(self, place: str, state: _State | None = None) -> None:
+        """At the URL `place`; its `state` is asked of the store where it is not given."""
+        self.place = place
+        self._known = state
+
+    def _state(self) -> _State:
+        return self._known or _ask(self.place)
+
+    def size(self) -> int:
+        """See `source.Source`."""
+        return self._state().size
+
+    def fingerprint(self) -> str:
+        """The ETag and the size. Raises MachineError where the store does not tell them."""
+        state = self._state()
+        return f"etag-{re.sub('[^0-9A-Za-z-]', '', state.etag)}-{state.size}"
+
+    def open(self) -> StoredObject:
+        """See `source.Source`."""
+        return StoredObject(self.place, self._state())
+
+
+class StoredObject:
+    """A `Reader` of an object, which it sees in one and the same state or not at all."""
+
+    def __init__(self, url: str, state: _State) -> None:
+        """Of the object at `url` while it is in `state`."""
+        self.size = state.size
+        self._url = url
+        self._etag = state.etag
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
+
+    def read_at(self, length: int, offset: int) -> bytes:
+        """See `Reader`."""
+        end = min(offset + length, self.size)
+        parts = []
+        for number in range(offset // _BLOCK, -(-end // _BLOCK)):
+            start = number * _BLOCK
+            parts.append(self._block(number)[max(0, offset - start) : end - start])
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """See `Reader`."""
+        with self._lock:
+            self._blocks.clear()
+
+    def _block(self, number: int) -> bytes:
+        """The block of that number, fetched by the first thread that wants it while others wait."""
+        with self._lock:
+            known = self._blocks.get(number)
+            block = self._blocks[number] = known or Future()
+            self._blocks.move_to_end(number)
+            if len(self._blocks) > _MOST_BLOCKS:
+                self._blocks.popitem(last=False)
+        if known is None:
+            try:
+                block.set_result(self._fetch(number * _BLOCK, min(self.size, (number + 1) * _BLOCK)))
+            except BaseException as error:
+                with self._lock:
+                    self._blocks.pop(number, None)
+                block.set_exception(error)
+        return block.result()
+
+    def _fetch(self, start: int, end: int) -> bytes:
+        bucket, key = split(self._url)
+        wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self._etag}
+        with _faults(f"reading {self._url}"):
+            for wait in range(_TRIES - 1):
+                with contextlib.suppress(*_CUT_SHORT):  # boto3 tries again only until an answer begins
+                    return _read(wanted)
+                time.sleep(2**wait)
+            return _read(wanted)
+
+
+def _read(wanted: dict[str, str]) -> bytes:
+    data: bytes = _client().get_object(**wanted)["Body"].read()
+    return data
+
+
+def find_zips(url: str) -> Iterator[tuple[str, StoredZip]]:
+    """What lies below `url`, a bucket or a folder in one, and ends in .zip in any letter case, with its name below it.
+
+    Takes a request for each thousand objects. Raises MachineError where the store does not answer.
+    """
+    bucket, prefix = _folder(url)
+    for listed in _objects(bucket, prefix, f"searching {url} for archives"):
+        key = listed["Key"]
+        if key.lower().endswith(".zip"):
+            state = _State(listed["Size"], listed["ETag"])
+            yield key[len(prefix) :], StoredZip(f"{_SCHEME}{bucket}/{key}", state)
+
+
+def upload(file: Path, url: str) -> None:
+    """Puts the content of `file` at `url`. Raises MachineError, OSError where the file cannot be read."""
+    bucket, key = split(url)
+    with file.open("rb") as content, _faults(f"uploading {file} to {url}"):
+        # Callers have threads of their own.
+        _client().upload_fileobj(content, bucket, key, Config=TransferConfig(use_threads=False))
+
+
+def names(url: str) -> Iterator[str]:
+    """The names, below the folder `url`, of all objects there. Raises MachineError."""
+    bucket, prefix = _folder(url)
+    for listed in _objects(bucket, prefix, f"listing {url}"):
+        yield listed["Key"][len(prefix) :]
+
+
+def delete(url: str, unwanted: Iterable[str]) -> None:
+    """Deletes the objects whose names below the folder `url` are `unwanted`, whether or not they are there. Raises
+    MachineError."""
+    bucket, prefix = _folder(url)
+    objects = [{"Key": prefix + name} for name in unwanted]
+    for at in range(0, len(objects), _DELETED_AT_ONCE):
+        with _faults(f"deleting in {url}"):
+            wanted = {"Objects": objects[at : at + _DELETED_AT_ONCE], "Quiet": True}
+            errors = _client().delete_objects(Bucket=bucket, Delete=wanted).get("Errors")
+        if errors:
+            raise MachineError(f"{errors[0]['Key']} in {url} cannot be deleted: {errors[0]['Message']}; see to it")
+
+
+def split(url: str) -> tuple[str, str]:
+    """Bucket and key. A key may hold any character, so this is no URL in the strict sense."""
+    bucket, _, key = url.removeprefix(_SCHEME).partition("/")
+    return bucket, key
+
+
+def _folder(url: str) -> tuple[str, str]:
+    bucket, key = split(url)
+    key = key.rstrip("/")
+    return bucket, f"{key}/" if key else ""
+
+
+def _objects(bucket: str, prefix: str, doing: str) -> Iterator[dict[str, Any]]:
+    with _faults(doing):
+        for page in _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from page.get("Contents", ())
+
+
+def _ask(url: str) -> _State:
+    bucket, key = split(url)
+    with _faults(f"asking for {url}"):
+        answer = _client().head_object(Bucket=bucket, Key=key)
+    return _State(answer["ContentLength"], answer["ETag"])
+
+
+@functools.cache
+def _client() -> Any:
+    retries = {"mode": "standard", "total_max_attempts": _TRIES}
+    # Checksums only where they are demanded: stores other than Amazon's may not know them (boto3#4435).
+    checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    return boto3.session.Session().client("s3", config=Config(retries=retries, max_pool_connections=_CONNECTIONS, **checksums))
+
+
+@contextlib.contextmanager
+def _faults(doing: str) -> Iterator[None]:
+    """Turns what boto3 raises in the `with` block into a MachineError that says what the block was `doing`."""
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError):
+        raise MachineError(
+            f"there are no credentials for {doing}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        ) from None
+    except ClientError as error:
+        raise MachineError(f"{_explain(error.response['Error'], doing)}") from None
+    except BotoCoreError as error:
+        raise MachineError(f"{error} while {doing}; see that the store can be reached, and run again") from None
+
+
+def _explain(error: dict[str, str], doing: str) -> str:
+    code = error.get("Code", "")
+    if code in _NO_ACCESS:
+        return f"the store refuses {doing} ({code}); see that the credentials are right and give access, and run again"
+    if code in ("404", "NoSuchKey", "NoSuchBucket"):
+        return f"there is nothing there ({code}) while {doing}; put it back, or set another place, and run again"
+    if code in ("412", "PreconditionFailed"):
+        return f"the object changed while {doing}; run again once it is complete"
+    return f"{error.get('Message') or code} ({code}) while {doing}; see that the store is well, and run again"

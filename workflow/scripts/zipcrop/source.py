@@ -1,0 +1,140 @@
+"""Sources: where an archive is, what tells its content from another, and its bytes. A file, or an object in a store."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from zipcrop.directory import LONGEST_TAIL, ArchiveError, Reader, locate
+from zipcrop.errors import MachineError
+
+_BLOCK = 1 << 20
+
+
+class Source(Protocol):
+    """An archive that has not been opened."""
+
+    @property
+    def place(self) -> str:
+        """Its path, or the URL of the object."""
+        ...
+
+    def size(self) -> int:
+        """Bytes; 0 where they cannot be known."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What changes with the content, and not with times: hexadecimal digits and dashes."""
+        ...
+
+    def open(self) -> Reader:
+        """Its bytes. Raises ArchiveError if there is nothing that can be read, OSError or MachineError where the
+        machine does not let us."""
+        ...
+
+
+def at(place: str) -> Source:
+    """The archive at `place`, a path or URL."""
+    if is_url(place):
+        from zipcrop.object_store import StoredZip  # which takes long to import
+
+        return StoredZip(place)
+    return LocalZip(place)
+
+
+def is_url(place: str) -> bool:
+    """Whether `place` is in an object store, and no path."""
+    return place.startswith("s3://")
+
+
+def check_unchanged(place: str, fingerprint: str) -> None:
+    """Raises MachineError if the archive at `place` is not the one that had the `fingerprint` when the run began."""
+    if at(place).fingerprint() != fingerprint:
+        raise MachineError(f"{place} changed since the run began; run again once it is complete")
+
+
+class LocalZip:
+    """A ZIP archive in a file."""
+
+    def __init__(self, place: str) -> None:
+        """At the path `place`."""
+        self.place = place
+
+    def size(self) -> int:
+        """See `Source`."""
+        try:
+            return Path(self.place).stat().st_size
+        except OSError:
+            return 0
+
+    def fingerprint(self) -> str:
+        """A hash of the archive's central directory: names, sizes, CRCs and places of all members, read raw.
+
+        A file without a readable central directory is known by its size, beginning and end instead. Never raises: what
+        cannot be read is `unreadable`, and the job that has to read it says why.
+        """
+        try:
+            file = self.open()
+        except (OSError, ArchiveError):
+            return "unreadable"
+        try:
+            digest = hashlib.sha256(f"{file.size}:".encode())
+            try:
+                place = locate(file)
+            except ArchiveError:
+                end = min(file.size, LONGEST_TAIL)
+                digest.update(file.read_at(end, 0) + file.read_at(end, file.size - end))
+                return f"broken-{digest.hexdigest()[:32]}"
+            for start in range(place.start, place.start + place.length, _BLOCK):
+                digest.update(file.read_at(min(_BLOCK, place.start + place.length - start), start))
+            return digest.hexdigest()[:32]
+        except OSError:
+            return "unreadable"
+        finally:
+            file.close()
+
+    def open(self) -> LocalFile:
+        """See `Source`."""
+        return LocalFile(self.place)
+
+
+class LocalFile:
+    """A `Reader` of a file."""
+
+    def __init__(self, path: str) -> None:
+        """Opens the regular file at `path`. Raises ArchiveError if it is none (a pipe would wait for ever), OSError
+        where the machine does not let us."""
+        try:
+            if not stat.S_ISREG(Path(path).stat().st_mode):  # before it is opened, since a device may do something then
+                raise ArchiveError("is not a regular file")
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP) and Path(path).is_symlink():
+                raise ArchiveError("is a symbolic link to a file that is not there") from None
+            raise
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise ArchiveError("is not a regular file")
+        self.size = status.st_size
+
+    def read_at(self, length: int, offset: int) -> bytes:
+        """See `Reader`."""
+        data = os.pread(self._file.fileno(), length, offset)
+        if len(data) == length or not data:
+            return data
+        parts = [data]  # no system reads more than 2 GiB at once
+        while (missing := length - sum(map(len, parts))) and (
+            data := os.pread(self._file.fileno(), missing, offset + length - missing)
+        ):
+            parts.append(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """See `Reader`."""
+        self._file.close()
