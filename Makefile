@@ -1,7 +1,7 @@
 # Everything is installed into .venv and called from there, so no environment has to be activated.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-int8 run demo demo-archives test test-all bench lint format lock clean
+.PHONY: help setup setup-int8 run demo demo-archives test test-all test-slurm bench lint format lock clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -39,12 +39,15 @@ demo: setup demo-archives ## run the workflow on sample archives with the bundle
 demo-archives: setup
 	$(BIN)/python demo/make_archives.py demo/raw_zips
 
-test: $(DEV_STAMP) ## run the tests, but for the slow ones
-	$(BIN)/python -m pytest -q -n auto -m "not slow" tests
+test: $(DEV_STAMP) ## run the tests, but for the slow ones and those with Slurm
+	$(BIN)/python -m pytest -q -n auto -m "not slow and not slurm" tests
 
 test-all: $(DEV_STAMP) ## run the slow tests, and then all others
 	$(BIN)/python -m pytest -q -n auto -m slow tests
 	$(MAKE) test
+
+test-slurm: $(DEV_STAMP) ## run the workflow through a real Slurm, brought up on this machine (needs root)
+	$(BIN)/python -m pytest -q -m slurm tests/slurm
 
 bench: $(DEV_STAMP) ## measure speed and memory against other ways to do the job (BENCH="--rounds 1" passes options)
 	PYTHONPATH=$(CURDIR)/workflow/scripts $(BIN)/python benchmarks/bench.py $(BENCH)

@@ -62,8 +62,6 @@ SelectTypeParameters=CR_CPU_Memory
 GresTypes=gpu
 # More CPUs than there are, so that jobs of several run beside each other.
 SlurmdParameters=config_overrides
-# A node that says nothing is down, and what ran there is requeued.
-SlurmdTimeout=5
 ReturnToService=2
 KillWait=2
 # Jobs start as soon as they can, not at the next round.
@@ -207,8 +205,7 @@ class Cluster:
         with (self.folder / f"{name}.out").open("ab") as output:
             self._daemons[name] = subprocess.Popen(
                 [path, *command[1:]],
-                # The node's name is inherited by what it runs.
-                env={**os.environ, **self.environment, "ZIPCROP_TEST_NODE": f"{self.folder}/{name}"},
+                env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -231,12 +228,13 @@ class Cluster:
 
     def _steps(self, node: str | None = None) -> list[psutil.Process]:
         """What runs on a node, or on all, below its daemon."""
-        mark = f"{self.folder}/{node or ''}"
+        logs = {str(self.folder / f"{each}.log") for each in ([node] if node else self.nodes)}
         found = []
         for process in psutil.process_iter(["name"]):
-            # Jobs have the environment of who submitted them; what runs them has the daemon's.
+            # What runs a job is no child of the daemon's, and shows nobody its arguments and environment. But it has the
+            # daemon's log open.
             with contextlib.suppress(psutil.Error):
-                if process.name() == "slurmstepd" and process.environ().get("ZIPCROP_TEST_NODE", "").startswith(mark):
+                if process.name() == "slurmstepd" and logs & {file.path for file in process.open_files()}:
                     found += [process, *process.children(recursive=True)]
         return found
 

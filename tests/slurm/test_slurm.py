@@ -164,6 +164,9 @@ def test_a_node_that_is_lost(cluster: Cluster, env: dict[str, str], prepared: Pa
         assert cluster.details(first["SLURM_JOB_ID"])["JobState"] == "RUNNING"
         cluster.cut_power(node)
         before = done(workflow, "photos")
+        # Left to itself, Slurm notices after a while, and has the job wait for another two minutes.
+        cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+        cluster.run("scontrol", "update", f"JobId={first['SLURM_JOB_ID']}", "StartTime=now")
         output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     last = crop_jobs(env)[-1]

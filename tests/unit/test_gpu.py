@@ -15,7 +15,7 @@ from support import ROOT
 
 from zipcrop import gpu
 from zipcrop.errors import MachineError
-from zipcrop.gpu import GPU
+from zipcrop.gpu import GPU, Lease
 
 UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
 FOUR = [GPU(str(number), uuid) for number, uuid in enumerate(UUIDS)]
@@ -25,7 +25,7 @@ import pathlib, sys
 from zipcrop import gpu
 gpus = [gpu.GPU(uuid, uuid) for uuid in sys.argv[3].split(",")]
 with gpu.lease(gpus, int(sys.argv[2]), pathlib.Path(sys.argv[1])) as mine:
-    print(",".join(each.uuid for each in mine), flush=True)
+    print(",".join(each.gpu.uuid for each in mine), flush=True)
     sys.stdin.readline()
 """
 
@@ -76,25 +76,29 @@ def test_without_a_driver_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None
     assert gpu.visible() == []
 
 
+def gpus(leases: list[Lease]) -> list[GPU]:
+    return [lease.gpu for lease in leases]
+
+
 def test_each_lease_has_a_gpu_of_its_own_until_it_ends(tmp_path: Path) -> None:
     with gpu.lease(FOUR, 1, tmp_path) as one:
         with gpu.lease(FOUR, 1, tmp_path) as other:
-            assert (one, other) == (FOUR[:1], FOUR[1:2])
+            assert (gpus(one), gpus(other)) == (FOUR[:1], FOUR[1:2])
             with gpu.lease(FOUR, 2, tmp_path) as two:
-                assert two == FOUR[2:]
+                assert gpus(two) == FOUR[2:]
         with gpu.lease(FOUR, 1, tmp_path) as other:
-            assert other == FOUR[1:2]
+            assert gpus(other) == FOUR[1:2]
 
 
 def test_a_job_gets_no_more_than_there_are(tmp_path: Path) -> None:
     with gpu.lease(FOUR[:2], 3, tmp_path) as all_of_them:
-        assert all_of_them == FOUR[:2]
+        assert gpus(all_of_them) == FOUR[:2]
 
 
 def test_more_jobs_than_gpus_share_them_evenly(tmp_path: Path) -> None:
-    def take() -> tuple[contextlib.AbstractContextManager[list[GPU]], GPU]:
+    def take() -> tuple[contextlib.AbstractContextManager[list[Lease]], GPU]:
         lease = gpu.lease(FOUR[:2], 1, tmp_path)
-        return lease, lease.__enter__()[0]
+        return lease, lease.__enter__()[0].gpu
 
     taken = [take() for _ in range(4)]
     assert [each.name for _, each in taken] == ["0", "1", "0", "1"]
@@ -107,7 +111,7 @@ def test_more_jobs_than_gpus_share_them_evenly(tmp_path: Path) -> None:
 
 def test_a_gpu_is_the_same_under_another_name(tmp_path: Path) -> None:
     with gpu.lease([GPU("0", "GPU-x")], 1, tmp_path), gpu.lease([GPU("GPU-x", "GPU-x"), FOUR[1]], 1, tmp_path) as other:
-        assert other == [FOUR[1]]
+        assert gpus(other) == [FOUR[1]]
 
 
 def test_a_folder_that_cannot_be_used_is_the_machines_fault(tmp_path: Path) -> None:
@@ -129,7 +133,50 @@ def test_a_killed_job_frees_its_gpu_at_once(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         with gpu.lease(FOUR, 1, tmp_path) as mine:
-            assert mine == FOUR[:1]
+            assert gpus(mine) == FOUR[:1]
+
+
+def hold(lease: Lease) -> None:
+    print(lease.gpu.uuid, flush=True)
+    time.sleep(60)
+
+
+HANDING_ON = """
+import multiprocessing, pathlib, sys
+from zipcrop import gpu
+sys.path.append(sys.argv[2])
+from test_gpu import FOUR, hold
+if __name__ == "__main__":
+    with gpu.lease(FOUR, 1, pathlib.Path(sys.argv[1])) as mine:
+        worker = multiprocessing.get_context("spawn").Process(target=hold, args=(mine[0],))
+        worker.start()
+        print(worker.pid, flush=True)
+        worker.join()
+"""
+
+
+def test_a_gpu_is_not_free_before_the_last_worker_of_a_killed_job_is_gone(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(HANDING_ON)
+    paths = [str(ROOT / folder) for folder in ("workflow/scripts", "tests", "tests/unit")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, script, tmp_path, ROOT / "tests" / "unit"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        worker = int(job.stdout.readline())
+        job.kill()
+        job.wait()
+    try:
+        with gpu.lease(FOUR, 1, tmp_path) as mine:
+            assert gpus(mine) == FOUR[1:2]
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    for _ in range(100):
+        with gpu.lease(FOUR, 1, tmp_path) as mine:
+            if gpus(mine) == FOUR[:1]:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the GPU has not become free")
 
 
 def test_no_two_of_200_jobs_with_random_kills_hold_one_gpu(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,3 +40,33 @@ def test_a_child_does_not_outlive_its_parent(function: str) -> None:
         assert child.is_running()
         parent.send_signal(signal.SIGKILL)
         child.wait(timeout=10)
+
+
+LOSES_ITS_PARENT = """
+import multiprocessing, os, pathlib, sys, time
+from zipcrop import orphan
+
+def work(begun, survived):
+    pathlib.Path(begun).write_text(str(os.getpid()))
+    while os.getppid() == multiprocessing.parent_process().pid:
+        time.sleep(0.01)
+    orphan.die_with_parent()
+    pathlib.Path(survived).touch()
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=work, args=sys.argv[1:]).start()
+    time.sleep(60)
+"""
+
+
+def test_a_child_that_has_lost_its_parent_already_ends(tmp_path: Path) -> None:
+    script, begun, survived = (tmp_path / name for name in ("job.py", "begun", "survived"))
+    script.write_text(LOSES_ITS_PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
+    with subprocess.Popen([sys.executable, script, begun, survived], env=environment) as parent:
+        while not begun.exists() or not begun.read_text():
+            time.sleep(0.05)
+        child = psutil.Process(int(begun.read_text()))
+        parent.kill()
+    child.wait(timeout=10)
+    assert not survived.exists()

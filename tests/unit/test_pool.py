@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from zipcrop import pool
+from zipcrop import gpu, pool
 from zipcrop.errors import MachineError
+from zipcrop.gpu import GPU, Lease
 from zipcrop.manifest import Outcome
 from zipcrop.names import OutputName
 from zipcrop.watchdog import Board
@@ -37,7 +38,9 @@ class FakeTask:
     log: Path = Path("some.log")
 
 
-def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, gpu: str | None, careful: bool) -> None:
+def fake_worker(
+    connection: Connection, places: Sequence[int], task: FakeTask, lease: Lease | None, careful: bool
+) -> None:
     board = Board(places)
     if task.dead_at_start:
         os._exit(3)
@@ -69,7 +72,7 @@ def fake_worker(connection: Connection, places: Sequence[int], task: FakeTask, g
                 connection.send(("fault", task.fault))
                 time.sleep(60)
             time.sleep(0.002)
-            connection.send(("outcome", Outcome(index, "skipped", str(gpu or os.getpid()))))
+            connection.send(("outcome", Outcome(index, "skipped", lease.gpu.name if lease else str(os.getpid()))))
 
 
 NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
@@ -80,8 +83,8 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.worker, "main", fake_worker)
 
 
-def run(task: FakeTask, members: int, workers: int, gpus: Sequence[str | None] = (None,)) -> list[Outcome]:
-    return list(pool.Pool(task, NAMES, workers, gpus).run(range(members)))  # type: ignore[arg-type]
+def run(task: FakeTask, members: int, workers: int, leases: Sequence[Lease] = ()) -> list[Outcome]:
+    return list(pool.Pool(task, NAMES, workers, leases).run(range(members)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -93,16 +96,16 @@ def test_workers_share_the_members() -> None:
     assert len({outcome.reason for outcome in run(FakeTask(), 200, 2)}) == 2
 
 
-def test_workers_spread_over_the_gpus() -> None:
-    assert {outcome.reason for outcome in run(FakeTask(), 200, 4, ["2", "GPU-x"])} == {"2", "GPU-x"}
+def test_workers_spread_over_the_gpus(tmp_path: Path) -> None:
+    with gpu.lease([GPU("2", "GPU-2"), GPU("GPU-x", "GPU-x")], 2, tmp_path) as leases:
+        assert {outcome.reason for outcome in run(FakeTask(), 200, 4, leases)} == {"2", "GPU-x"}
 
 
-def test_a_worker_that_dies_is_replaced_on_its_gpu() -> None:
-    outcomes = run(FakeTask(deadly=frozenset({0})), 200, 2, ["0", "1"])
-    died = [outcome for outcome in outcomes if outcome.status == "failed"]
-    late = [outcome.reason for outcome in outcomes[100:]]
-    assert [outcome.index for outcome in died] == [0]
-    assert {"0", "1"} <= set(late)
+def test_a_worker_that_dies_is_replaced_on_its_gpu(tmp_path: Path) -> None:
+    with gpu.lease([GPU("0", "GPU-0"), GPU("1", "GPU-1")], 2, tmp_path) as leases:
+        outcomes = run(FakeTask(deadly=frozenset({0})), 200, 2, leases)
+    assert [outcome.index for outcome in outcomes if outcome.status == "failed"] == [0]
+    assert {"0", "1"} <= {outcome.reason for outcome in outcomes[100:]}
 
 
 def test_nothing_to_do_starts_nothing() -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing.reduction
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from zipcrop import lock
 from zipcrop.errors import MachineError
@@ -65,24 +67,46 @@ def _find(name: str, uuids: list[str]) -> str | None:
     return next((uuid for uuid in uuids if name.startswith("GPU-") and uuid.startswith(name)), None)
 
 
-@contextlib.contextmanager
-def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[list[GPU]]:
-    """`count` of `gpus`, or all if there are no more, for the `with` block: those that the fewest other leases hold,
-    which is none as long as there are enough GPUs for all.
+class Lease:
+    """A GPU that is a job's own. It ends with the last process that has it: the job, or one that it was handed to while
+    that was spawned, and which may need a moment to die with its job and to leave the GPU.
 
-    A lease is a lock on a file in `folder`, which the kernel frees however the process ends. Raises MachineError where
-    the folder cannot be used.
+    Behind it is a lock on a file, which the kernel frees however the processes end.
+    """
+
+    def __init__(self, gpu: GPU, file: IO[str]) -> None:
+        """Of `gpu`; `file` is the one that is locked."""
+        self.gpu = gpu
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _inherit, (self.gpu, multiprocessing.reduction.DupFd(self._file.fileno()))
+
+    def close(self) -> None:
+        """This process does not use the GPU any more."""
+        self._file.close()
+
+
+def _inherit(gpu: GPU, descriptor: Any) -> Lease:
+    return Lease(gpu, os.fdopen(descriptor.detach(), "a+", encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[list[Lease]]:
+    """`count` of `gpus`, or all if there are no more, for the `with` block: those that the fewest other leases hold,
+    which is none as long as there are enough GPUs for all. The locked files are in `folder`.
+
+    Raises MachineError where the folder cannot be used.
     """
     with contextlib.ExitStack() as leases:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _turn(folder / "turn"):
                 chosen = sorted(gpus, key=lambda gpu: _holders(folder, gpu))[:count]
-                for gpu in chosen:
-                    leases.enter_context(_hold(folder, gpu))
+                leased = [leases.enter_context(contextlib.closing(_hold(folder, gpu))) for gpu in chosen]
         except OSError as error:
             raise MachineError.from_os_error(error, f"leasing a GPU in {folder}") from None
-        yield chosen
+        yield leased
 
 
 @contextlib.contextmanager
@@ -112,8 +136,8 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _hold(folder: Path, gpu: GPU) -> contextlib.AbstractContextManager[object]:
+def _hold(folder: Path, gpu: GPU) -> Lease:
     for number in itertools.count():
         with contextlib.suppress(lock.LockedError):
-            return lock.acquire(folder / f"{gpu.uuid}.{number}")
+            return Lease(gpu, lock.acquire(folder / f"{gpu.uuid}.{number}"))
     raise AssertionError  # count() has no end

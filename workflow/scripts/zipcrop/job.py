@@ -16,7 +16,7 @@ from typing import Any
 from zipcrop import RESULTS_VERSION, device, gpu, manifest, source
 from zipcrop.archive import Archive, ArchiveError, Limits, Member
 from zipcrop.errors import ZipcropError, machine_faults
-from zipcrop.gpu import GPU
+from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
 from zipcrop.model import Model
 from zipcrop.names import output_names
@@ -68,9 +68,10 @@ def _run(job: Job, progress: Progress) -> None:
     model = Model.read(job.model)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
     chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
-    with Staging(job.output, job.archive, *identity) as staging, _lease(job, chosen_device) as gpus:
+    with Staging(job.output, job.archive, *identity) as staging, _lease(job, chosen_device) as leases:
+        gpus = [lease.gpu.uuid for lease in leases]
         if gpus:
-            progress.log(f"on {', '.join(each.uuid for each in gpus)}")
+            progress.log(f"on {', '.join(gpus)}")
         done, clock.seconds_before = staging.resume()
         workers = device.worker_count(job.workers, chosen_device, job.threads, len(gpus))
         limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
@@ -104,7 +105,7 @@ def _run(job: Job, progress: Progress) -> None:
                 limits=limits,
                 seconds=job.settings["limits.seconds"],
             )
-            pool = Pool(task, names, workers, [each.name for each in gpus] or [None])
+            pool = Pool(task, names, workers, leases)
             _work(pool, members, done, staging, progress, clock)
             if sorted(done) != [member.index for member in members]:
                 raise ZipcropError(
@@ -121,7 +122,7 @@ def _run(job: Job, progress: Progress) -> None:
             "settings": job.settings,
             "device": chosen_device,
             "engine": chosen_engine,
-            "gpus": [each.uuid for each in gpus],
+            "gpus": gpus,
             "workers": workers,
             "threads": job.threads,
             "versions": _versions(),
@@ -131,7 +132,7 @@ def _run(job: Job, progress: Progress) -> None:
         staging.publish(rows, record)
 
 
-def _lease(job: Job, chosen_device: device.Device) -> contextlib.AbstractContextManager[list[GPU]]:
+def _lease(job: Job, chosen_device: device.Device) -> contextlib.AbstractContextManager[list[Lease]]:
     if chosen_device == "cpu":
         return contextlib.nullcontext([])
     most = job.gpus_per_archive if job.workers == "auto" else min(job.gpus_per_archive, int(job.workers))

@@ -206,7 +206,9 @@ def _client() -> Any:
     retries = {"mode": "standard", "total_max_attempts": _TRIES}
     # Checksums only where they are demanded: stores other than Amazon's may not know them (boto3#4435).
     checksums = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-    return boto3.session.Session().client("s3", config=Config(retries=retries, max_pool_connections=_CONNECTIONS, **checksums))
+    return boto3.session.Session().client(
+        "s3", config=Config(retries=retries, max_pool_connections=_CONNECTIONS, **checksums)
+    )
 
 
 @contextlib.contextmanager

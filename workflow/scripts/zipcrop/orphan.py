@@ -4,6 +4,7 @@ next run."""
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -31,3 +32,6 @@ def die_with_parent() -> None:
     Python's lock. Linux only: elsewhere nothing happens, and a process has to notice in another way."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it was gone before the kernel was told
+        os._exit(1)

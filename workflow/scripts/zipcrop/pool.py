@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from zipcrop import worker
 from zipcrop.errors import MachineError
+from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
 from zipcrop.names import OutputName
 from zipcrop.watchdog import Watchdog
@@ -39,7 +40,7 @@ class _Process:
     process: multiprocessing.process.BaseProcess
     connection: mp_connection.Connection
     watchdog: Watchdog
-    gpu: str | None
+    lease: Lease | None
     ready: bool = False
     """Its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
@@ -52,15 +53,14 @@ class Pool:
     """Spawned worker processes that work on one archive."""
 
     def __init__(
-        self, task: worker.Task, names: Mapping[int, OutputName], count: int, gpus: Sequence[str | None] = (None,)
+        self, task: worker.Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()
     ) -> None:
-        """`count` workers for `task`, none of them started, spread over `gpus`, which are called as in
-        `CUDA_VISIBLE_DEVICES`; None leaves that as it is. `names` are the members' output names, by index; they go to
-        workers with the members, since there may be a million."""
+        """`count` workers for `task`, none of them started, spread over the GPUs of `leases`, if any. `names` are the
+        members' output names, by index; they go to workers with the members, since there may be a million."""
         self._task = task
         self._names = names
         self._count = count
-        self._gpus = gpus
+        self._leases = leases or (None,)
         # "spawn": CUDA and threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[_Process] = []
@@ -98,13 +98,13 @@ class Pool:
         """Starts a worker; if `careful`, one that is ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
         places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
-        gpu = min(self._gpus, key=[process.gpu for process in self._processes].count)
-        arguments = (theirs, places, self._task, gpu, careful)
+        lease = min(self._leases, key=[process.lease for process in self._processes].count)
+        arguments = (theirs, places, self._task, lease, careful)
         process = self._context.Process(target=worker.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         watchdog = Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)
-        self._processes.append(_Process(process, ours, watchdog, gpu))
+        self._processes.append(_Process(process, ours, watchdog, lease))
 
     def _hand_out(self) -> None:
         for process in self._processes:

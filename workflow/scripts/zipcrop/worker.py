@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from zipcrop import device as devices
     from zipcrop.engine import Engine
+    from zipcrop.gpu import Lease
     from zipcrop.letterbox import Letterbox
     from zipcrop.model import Model
     from zipcrop.persons import Thresholds
@@ -119,12 +120,12 @@ def most_busy_threads(threads: int) -> int:
 
 # Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From
 # the pool: a list of pairs, a member's index and its output name, or None for the end.
-def main(connection: Connection, places: Sequence[int], task: Task, gpu: str | None, careful: bool) -> None:
+def main(connection: Connection, places: Sequence[int], task: Task, lease: Lease | None, careful: bool) -> None:
     """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`). If there is a
-    `gpu`, it uses that one. If `careful`, it tries its engine before it has any member."""
+    `lease`, it uses that GPU. If `careful`, it tries its engine before it has any member."""
     orphan.die_with_parent()
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if lease is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = lease.gpu.name
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool, too, which ends its workers
     _send_output_to(task.log)
     # Read when OpenCV is first imported: its own guard against bombs, where Pillow does not know the format.
