@@ -145,7 +145,7 @@ class Cluster:
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
     def jobs(self) -> list[dict[str, str]]:
-        """All jobs that the controller remembers: id, state, node, and how often they were requeued."""
+        """All jobs that the controller remembers: id, state, node."""
         lines = self.run("squeue", "--all", "--states=all", "--noheader", "--format=%i|%T|%N").splitlines()
         return [dict(zip(("id", "state", "node"), line.split("|"), strict=True)) for line in lines]
 
@@ -231,7 +231,7 @@ class Cluster:
         logs = {str(self.folder / f"{each}.log") for each in ([node] if node else self.nodes)}
         found = []
         for process in psutil.process_iter(["name"]):
-            # What runs a job is no child of the daemon's, and shows nobody its arguments and environment. But it has the
+            # What runs a job is no child of the daemon's, and hides its arguments and environment. But it has the
             # daemon's log open.
             with contextlib.suppress(psutil.Error):
                 if process.name() == "slurmstepd" and logs & {file.path for file in process.open_files()}:

@@ -1,4 +1,4 @@
-"""Runs through a real Slurm: the same results as on one machine, and what becomes of jobs that die and nodes that go."""
+"""Runs through a real Slurm: the same results as on one machine, and what becomes of jobs that die and lost nodes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from cluster import Cluster, UnavailableError
-from support import Workflow, contents, encoded, journalled, make_zip, wait_for
+from support import Workflow, contents, encoded, make_zip, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -94,6 +94,12 @@ def run_locally(workflow: Workflow, folder: Path) -> Workflow:
     return local
 
 
+def done(workflow: Workflow, archive: str) -> int:
+    """How many members of an archive are noted as done but not yet published."""
+    journals = (workflow.folder / "output" / ".staging" / archive).rglob("journal.jsonl")
+    return sum(len(path.read_bytes().splitlines()) for path in journals)
+
+
 def carried_on_after(workflow: Workflow, archive: str) -> int:
     """How many members the last job of an archive found done."""
     found = re.search(r"carrying on after (\d+) ", (workflow.folder / f"logs/crop/{archive}.log").read_text())
@@ -107,7 +113,7 @@ def test_the_same_results_as_on_one_machine(
     raw = workflow.folder / "raw_zips"
     make_zip(raw / "images(1).zip", [*photos(3), ("notes.txt", b"no photo")])
     make_zip(raw / "-Größe [2]" / "it's.ZIP", photos(2, 1))
-    make_zip(raw / "-Größe [2]" / "$HOME & ~ #; (*)?!.zip".replace("$", "§"), photos(1, 2))
+    make_zip(raw / "-Größe [2]" / "$HOME & ~ #; (*)?!=.zip", photos(1, 2))
     # One that is not tiny, and so gets a job of its own.
     make_zip(raw / "two  spaces" / "large.zip", [*photos(3, 3), ("filler.bin", bytes(33_000_000))])
     (raw / "broken.zip").write_bytes((raw / "images(1).zip").read_bytes()[:5000])
@@ -138,11 +144,11 @@ def test_a_job_that_is_killed_carries_on(env: dict[str, str], prepared: Path, tm
     local = run_locally(workflow, tmp_path / "local")
     # Without GPUs to share, both are on the same node.
     with workflow.start(*PROFILE, *UNGROUPED, config=["device=cpu"], env=env) as process:
-        wait_for(lambda: done(workflow, "killed") > 20, process)
+        wait_for(lambda: done(workflow, "killed") > 20, process, 150)
         before = done(workflow, "killed")
         (job,) = (job for job in crop_jobs(env) if job["archive"] == "killed")
         psutil.Process(job["pid"]).send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     assert carried_on_after(workflow, "killed") >= before
     assert [job["archive"] for job in crop_jobs(env)].count("left alone") == 1
@@ -156,7 +162,7 @@ def test_a_node_that_is_lost(cluster: Cluster, env: dict[str, str], prepared: Pa
     make_zip(workflow.folder / "raw_zips" / "photos.zip", photos(80))
     local = run_locally(workflow, tmp_path / "local")
     with workflow.start(*PROFILE, env=env) as process:
-        wait_for(lambda: done(workflow, "photos") > 20, process)
+        wait_for(lambda: done(workflow, "photos") > 20, process, 150)
         (first,) = crop_jobs(env)
         node = first["SLURMD_NODENAME"]
         cluster.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
@@ -188,7 +194,7 @@ def test_a_failure_leaves_the_others_alone(env: dict[str, str], prepared: Path, 
     in_the_way = workflow.folder / "output" / ".staging" / "b"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()
-    result = workflow.run(*PROFILE, env=env)
+    result = workflow.run(*PROFILE, "--retries", "0", env=env)
     assert result.returncode == 1
     assert "zipcrop: not done: 1 of 3 archives; run again to carry on\n  b: " in result.stdout, result.stdout
     assert sorted(path.name for path in (workflow.folder / "output/manifests").glob("*.csv")) == ["a.csv", "c.csv"]
@@ -200,7 +206,7 @@ def test_a_failure_leaves_the_others_alone(env: dict[str, str], prepared: Path, 
     assert contents(workflow) == contents(local)
 
 
-@pytest.mark.parametrize("name", ["a, b", "100%", "it's $HOME", "'quoted'"])
+@pytest.mark.parametrize("name", ["a, b", "100%", "$HOME's", "'quoted'"])
 def test_a_name_that_jobs_would_not_get(name: str, env: dict[str, str], prepared: Path, tmp_path: Path) -> None:
     workflow = create(tmp_path / "run", prepared)
     make_zip(workflow.folder / "raw_zips" / f"{name}.zip", photos(1))
@@ -208,9 +214,3 @@ def test_a_name_that_jobs_would_not_get(name: str, env: dict[str, str], prepared
     assert result.returncode == 1
     assert f"zipcrop: error: archive {name!r} cannot be done on a cluster: " in result.stdout
     assert "Traceback" not in result.stdout and not crop_jobs(env)
-
-
-def done(workflow: Workflow, archive: str) -> int:
-    """How many members of an archive are noted as done but not yet published."""
-    journals = (workflow.folder / "output" / ".staging" / archive).rglob("journal.jsonl")
-    return sum(len(path.read_bytes().splitlines()) for path in journals)

@@ -135,12 +135,13 @@ def test_no_two_of_200_jobs_with_random_kills_are_on_one_gpu(tmp_path: Path, pre
         output = reader.submit(snakemake.stdout.read)
         while snakemake.poll() is None:
             time.sleep(draw.random() * 2)
-            if jobs := running_jobs(snakemake.pid):
+            # Not for ever, or the last ones would never come to their end.
+            if killed < 70 and (jobs := running_jobs(snakemake.pid)):
                 draw.choice(jobs).kill()
                 killed += 1
-        assert snakemake.returncode == 0, output.result()
+        assert snakemake.returncode == 0, output.result()[-5000:]
     used = pretended.used()
-    assert killed > 30
+    assert killed == 70
     assert {gpu for _, gpu, _ in used} == {"GPU-0", "GPU-1", "GPU-2", "GPU-3"}
     assert {what for *_, what in used} == {"alone"}
     assert len(workflow.summary()) == 200

@@ -79,11 +79,12 @@ def report_minutes(wildcards, attempt):
 
 
 def quantization_memory(wildcards, attempt):
-    return 8000 * attempt
+    """Measured: 1,350 (yolov8s at 640 pixels)."""
+    return 4000 * attempt
 
 
 def quantization_minutes(wildcards, attempt):
-    """It takes a minute or two, but the photos for it are drawn from all archives."""
+    """It takes minutes, but the photos for it are drawn from all archives."""
     return 60 * 2 ** (attempt - 1)
 
 
@@ -95,13 +96,14 @@ def keep_group_going():
 
 
 def check_names():
-    """Ends a run whose jobs on a cluster would be given other names than those of their archives: Snakemake hands them
-    on with the wildcards, separated by commas, in a shell command, and Slurm replaces % in the path of a log."""
+    """Ends a run on a cluster whose jobs would not get the names of their archives: Snakemake separates what it hands on
+    by commas and puts it into a shell command, between quotes that depend on the name, and Slurm replaces % in the
+    path of a log."""
     for archive in ARCHIVES if on_cluster() else ():
-        if re.search(r"""[,"$`\\%]|^'|'$""", archive) or not archive.isprintable():
+        if re.search(r"""[,"\\%]|'.*[$`]|[$`].*'|^'|'$""", archive) or not archive.isprintable():
             sys.exit(
-                f'zipcrop: error: archive {archive!r} cannot be done on a cluster: its name has one of , " $ ` \\ % or an'
-                " unprintable character in it, or a ' at an end; rename it, or run on one machine"
+                f'zipcrop: error: archive {archive!r} cannot be done on a cluster: its name has one of , " \\ % or an'
+                " unprintable character in it, or a ' at an end or beside $ or `; rename it, or run on one machine"
             )
 
 
