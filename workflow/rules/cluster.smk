@@ -1,11 +1,12 @@
-# What jobs ask a cluster for, by the size of their archive, and what goes together there. On a single machine none of it
-# counts.
+# What jobs ask a cluster for, by the size of their archive, and what goes together there. On a single machine it counts
+# only where a limit is given, such as --resources mem_mb=32000.
 import functools
 import re
 
 TINY = 32_000_000  # bytes; below, starting a job of its own takes longer than the work
 LARGE = 1_000_000_000
-# Cores are what keeps a GPU fed: one decodes about 25 photos of 12 megapixels a second. Clusters have 4 to 16 for each.
+# Cores are what keeps a GPU fed: one decodes about 11 photos of 12 megapixels a second, or 260 of 640x480. Clusters have 4
+# to 16 for each.
 TINY_CORES, CORES, LARGE_CORES = 2, 4, 8
 # Without a GPU, a core does 3 photos a second (yolov8s at 640 pixels), and few have less than 100 kB.
 BYTES_PER_CORE_SECOND = 300_000

@@ -199,7 +199,7 @@ def speed_settings():
 
 def limit_uploads():
     """Uploads take no cores that would keep them from being thousands at once."""
-    if "upload" not in workflow.global_resources:
+    if config["upload_to"] != "none" and "upload" not in workflow.global_resources:
         workflow.register_resource("upload", 4)
 
 
