@@ -120,6 +120,13 @@ def test_a_folder_that_cannot_be_used_is_the_machines_fault(tmp_path: Path) -> N
         pass
 
 
+def test_a_folder_that_is_anothers_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(MachineError, match="Permission denied while leasing a GPU"), gpu.lease(FOUR, 1, tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def start(folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", HOLDER, folder, "1", ",".join(UUIDS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
@@ -179,12 +186,13 @@ def test_a_gpu_is_not_free_before_the_last_worker_of_a_killed_job_is_gone(tmp_pa
     raise AssertionError("the GPU has not become free")
 
 
-def test_no_two_of_200_jobs_with_random_kills_hold_one_gpu(tmp_path: Path) -> None:
-    """Four at a time, as many as there are GPUs; about a third of them is killed."""
+def test_no_two_jobs_hold_one_gpu_whichever_are_killed(tmp_path: Path) -> None:
+    """Four at a time, as many as there are GPUs; about a third of them is killed. With whole jobs, and more of them, in
+    tests/workflow/test_gpus.py."""
     draw = random.Random(0)
     holding: dict[str, subprocess.Popen[str]] = {}
     killed = 0
-    for _ in range(200):
+    for _ in range(60):
         if len(holding) == len(UUIDS):
             job = holding.pop(draw.choice(list(holding)))
             if draw.random() < 0.2:
@@ -204,4 +212,4 @@ def test_no_two_of_200_jobs_with_random_kills_hold_one_gpu(tmp_path: Path) -> No
         holding[held] = job
     for job in holding.values():
         job.communicate("end\n", timeout=60)
-    assert killed > 30
+    assert killed > 10

@@ -6,6 +6,7 @@ Snakemake counts GPUs, and does not say which one is whose (snakemake#281). Noth
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import multiprocessing.reduction
 import os
@@ -18,7 +19,7 @@ from typing import IO, Any
 from zipcrop import lock
 from zipcrop.errors import MachineError
 
-LEASES = Path(f"/tmp/zipcrop-{os.getuid()}/gpus")
+LEASES = Path(f"/tmp/zipcrop-gpus-{os.getuid()}")
 """One place for all runs of a user on a machine; not TMPDIR, which may differ from run to run."""
 _INTERVAL = 0.01
 
@@ -100,7 +101,9 @@ def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[li
     """
     with contextlib.ExitStack() as leases:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.lstat().st_uid != os.getuid():  # anybody may make it in /tmp, and put links there
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
             with _turn(folder / "turn"):
                 chosen = sorted(gpus, key=lambda gpu: _holders(folder, gpu))[:count]
                 leased = [leases.enter_context(contextlib.closing(_hold(folder, gpu))) for gpu in chosen]
