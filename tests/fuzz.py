@@ -63,7 +63,7 @@ from support import ROOT, SETTINGS, WEIGHTS, read_csv
 from zipcrop import image, jpeg
 from zipcrop.archive import Archive, ArchiveError, Limits, Member, MemberError, NotAnImage
 from zipcrop.directory import locate
-from zipcrop.source import LocalZip
+from zipcrop.source import LocalFile, LocalZip
 
 Edit = tuple[int, int, int, int]
 """What to do, where, how much, and with which number; each from 0 to 65535."""
@@ -426,8 +426,8 @@ def check_archive(data: bytes, folder: Path) -> str:
 
 
 def _place_of_directory(path: Path) -> int:
-    with path.open("rb") as file:
-        return locate(file.fileno()).start
+    with contextlib.closing(LocalFile(str(path))) as file:
+        return locate(file).start
 
 
 def _ends_in_the_middle(data: bytes) -> bool:

@@ -132,5 +132,5 @@ def test_a_photo_that_crashes_its_decoder_does_not_stop_calibration(
     contents = [(f"{index}.jpg", DEADLY if index in (1, 4) else GOOD) for index in range(6)]
     archive = make_zip(tmp_path / "deadly.zip", contents)
     with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100)) as decoder:
-        inputs = list(quantization.sample([archive], Limits(256, 100, 1000), decoder, 10))
+        inputs = list(quantization.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
     assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from support import encoded, make_zip
 
-from zipcrop import archive, directory, job, pool, worker
+from zipcrop import job, pool, worker
 from zipcrop.errors import MachineError
+from zipcrop.source import LocalFile
 
 Crop = Callable[..., list[dict[str, str]]]
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -41,7 +42,7 @@ def worker_that_cannot_write(connection: Connection, *arguments: Any) -> None:
 
 
 def worker_that_cannot_read(connection: Connection, *arguments: Any) -> None:
-    archive.read_at = failing(directory.read_at, errno.EIO, 10)
+    LocalFile.read_at = failing(LocalFile.read_at, errno.EIO, 20)  # type: ignore[method-assign]
     worker.main(connection, *arguments)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import encoded, make_zip
 
-from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage, open_file
+from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 
 JPEG = b"\xff\xd8\xff"
 LIMITS = Limits(member_mb=1, megapixels=10, members=100)
@@ -116,13 +116,13 @@ def test_too_many_members(tmp_path: Path) -> None:
 def test_a_pipe_is_no_archive_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.zip")
     with pytest.raises(ArchiveError, match="not a regular file"):
-        open_file(str(tmp_path / "a.zip"))
+        Archive(str(tmp_path / "a.zip"), LIMITS)
 
 
 def test_a_link_to_nothing_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "a.zip").symlink_to(tmp_path / "gone.zip")
     with pytest.raises(ArchiveError, match="a symbolic link to a file that is not there"):
-        open_file(str(tmp_path / "a.zip"))
+        Archive(str(tmp_path / "a.zip"), LIMITS)
 
 
 def test_a_missing_file_is_the_machines_fault(tmp_path: Path) -> None:

@@ -250,7 +250,8 @@ class _Worker:
     def _read_and_decode_one(self, index: int, name: OutputName) -> _Photo:
         from zipcrop import image
 
-        size_of_file = self._archive.memory(index)
+        with machine_faults(f"reading {self._task.zip}"):
+            size_of_file = self._archive.memory(index)
         self._budget_for_files.acquire(size_of_file)
         try:
             with machine_faults(f"reading {self._task.zip}"):
