@@ -109,6 +109,7 @@ def test_jobs_take_the_visible_gpus_in_turns(tmp_path: Path, pretended: Pretende
     assert workflow.jobs("--cores", "8", "--resources", "gpu=4") == {}
 
 
+@pytest.mark.slow
 def test_a_giant_archive_may_have_several_gpus(tmp_path: Path, pretended: Pretended) -> None:
     workflow = workflow_with(tmp_path / "run", 1, 40)
     result = workflow.run(

@@ -45,6 +45,7 @@ def downloads(store: Store) -> list[str]:
     return [request for request in store.requests() if request.startswith("GET /raw/my")]
 
 
+@pytest.mark.slow
 def test_archives_in_a_store(workflow: Workflow, store: Store, tmp_path: Path) -> None:
     jobs = workflow.jobs("--cores", "2", config=[FROM_STORE])
     assert jobs["crop_archive"] == 3
@@ -95,6 +96,7 @@ def test_a_store_that_does_not_answer_stops_the_run_in_one_sentence(
     assert "Traceback" not in result.stdout
 
 
+@pytest.mark.slow
 def test_results_go_into_a_store_too(workflow: Workflow, store: Store, tmp_path: Path) -> None:
     config = [f"raw_zips={tmp_path / 'local'}", "upload_to=s3://results/set 1/"]
     failed = workflow.run("--cores", "2", config=config)
