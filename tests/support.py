@@ -95,6 +95,37 @@ socket.getaddrinfo = socket.gethostbyname = refuse
 """
 
 
+_PATCH = """
+import importlib.abc, importlib.machinery, os, sys
+
+{patch}
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "{module}":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            patch(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def patched_everywhere(folder: Path, module: str, patch: str) -> dict[str, str]:
+    """An environment in whose Python processes `module`, once imported, is handed to the function `patch(module)`, of
+    which `patch` is the code; `os` and `sys` are there for it. What makes it so is put into the new `folder`."""
+    folder.mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(_PATCH.format(module=module, patch=patch))
+    return {"PYTHONPATH": str(folder)}
+
+
 def without_network(folder: Path) -> dict[str, str]:
     """An environment whose Python processes cannot use the network, and write each try into the file
     `folder / "network_used"`."""

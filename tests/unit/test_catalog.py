@@ -95,6 +95,12 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         catalog.find_archives(str(tmp_path))
 
 
+@pytest.mark.parametrize("url", ["gs://bucket/photos", "https://example.org/photos"])
+def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
+    with pytest.raises(CatalogError, match=rf"raw_zips is '{url}', but must be a folder or s3://bucket/folder"):
+        catalog.find_archives(url)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"there is no folder .*nowhere"):
         catalog.find_archives(str(tmp_path / "nowhere"))

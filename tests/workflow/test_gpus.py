@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import Workflow, encoded, make_zip
+from support import Workflow, encoded, make_zip, patched_everywhere
 
 DRIVER = """
 class NVMLError(Exception):
@@ -24,43 +24,29 @@ nvmlDeviceGetCount = lambda: 4
 nvmlDeviceGetHandleByIndex = lambda index: index
 nvmlDeviceGetUUID = lambda index: f"GPU-{index}"
 """
-# Python imports it by itself in every process: another loader of engines, which notes what it is called with, and which
-# job is on a GPU where there is one already.
+# Another loader of engines, which notes what it is called with, and which job is on a GPU where there is one already.
 ENGINE = """
-import fcntl, importlib.abc, importlib.machinery, os, sys
+import fcntl
 
 FOLDER = os.path.dirname(__file__)
 
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "zipcrop.engine":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        execute = spec.loader.exec_module
+def patch(engine):
+    load = engine.load
 
-        def exec_module(module):
-            execute(module)
-            load = module.load
+    def watched(model, name, device, threads, batch, thresholds):
+        assert (name, device) == ("torch", "cuda")
+        gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+        engine.held = open(os.path.join(FOLDER, "held." + gpu), "a")
+        try:
+            fcntl.flock(engine.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            what = "alone"
+        except BlockingIOError:
+            what = "beside another"
+        with open(os.path.join(FOLDER, "used"), "a") as file:
+            print(os.getppid(), gpu, what, file=file)
+        return load(model, "openvino", "cpu", threads, batch, thresholds)
 
-            def watched(model, engine, device, threads, batch, thresholds):
-                assert (engine, device) == ("torch", "cuda")
-                gpu = os.environ["CUDA_VISIBLE_DEVICES"]
-                module.held = open(os.path.join(FOLDER, "held." + gpu), "a")
-                try:
-                    fcntl.flock(module.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    what = "alone"
-                except BlockingIOError:
-                    what = "beside another"
-                with open(os.path.join(FOLDER, "used"), "a") as file:
-                    file.write(f"{os.getppid()} {gpu} {what}\\n")
-                return load(model, "openvino", "cpu", threads, batch, thresholds)
-
-            module.load = watched
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
+    engine.load = watched
 """
 
 
@@ -69,10 +55,8 @@ class Pretended:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir()
+        self.environment = patched_everywhere(folder, "zipcrop.engine", ENGINE)
         (folder / "pynvml.py").write_text(DRIVER)
-        (folder / "sitecustomize.py").write_text(ENGINE)
-        self.environment = {"PYTHONPATH": str(folder)}
 
     def used(self) -> list[tuple[str, str, str]]:
         """Job, GPU, and whether it was alone there, for each worker."""

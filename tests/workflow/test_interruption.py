@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import Workflow, contents, encoded, journalled, make_zip, wait_for
+from support import Workflow, contents, encoded, journalled, make_zip, patched_everywhere, wait_for
 
 from zipcrop.staging import Staging
 
@@ -20,32 +20,17 @@ ARCHIVES = {"images(1)": 90, "sub/it's": 60, "few": 5}
 # What one job holds at most: two chunks for its only worker.
 IN_FLIGHT = 16
 
-# Counts decoded photos, in every process of a run: a module that Python imports by itself where it is on the path.
+# Counts decoded photos, in every process of a run.
 COUNTER = """
-import importlib.abc, importlib.machinery, os, sys
+def patch(image):
+    decode = image.decode
 
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "zipcrop.image":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
+    def counted(*arguments):
+        with open(os.environ["DECODED"], "ab") as file:
+            file.write(b".")
+        return decode(*arguments)
 
-        def exec_module(module):
-            load(module)
-            decode = module.decode
-
-            def counted(*arguments):
-                with open(os.environ["DECODED"], "ab") as file:
-                    file.write(b".")
-                return decode(*arguments)
-
-            module.decode = counted
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
+    image.decode = counted
 """
 
 
@@ -78,11 +63,10 @@ def fresh(uninterrupted: Workflow, tmp_path: Path) -> Workflow:
 @pytest.fixture
 def counting(tmp_path: Path) -> Iterator[tuple[dict[str, str], Callable[[], int]]]:
     """An environment in which photos are counted as they are decoded, and what gives their number."""
-    (tmp_path / "counter").mkdir()
-    (tmp_path / "counter" / "sitecustomize.py").write_text(COUNTER)
+    environment = patched_everywhere(tmp_path / "counter", "zipcrop.image", COUNTER)
     decoded = tmp_path / "decoded"
     decoded.touch()
-    yield {"PYTHONPATH": str(tmp_path / "counter"), "DECODED": str(decoded)}, lambda: decoded.stat().st_size
+    yield {**environment, "DECODED": str(decoded)}, lambda: decoded.stat().st_size
 
 
 def crop_job(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:

@@ -23,6 +23,11 @@ def find_archives(raw_zips: str) -> dict[str, Source]:
     Snakemake cannot carry a name; MachineError where a folder or the store cannot be read. A folder called like an
     archive is a folder.
     """
+    if "://" in raw_zips and not source.is_url(raw_zips):
+        raise CatalogError(
+            f"raw_zips is {raw_zips!r}, but must be a folder or s3://bucket/folder; for another store that speaks S3, "
+            "AWS_ENDPOINT_URL says where it is"
+        )
     archives: dict[str, Source] = {}
     for relative, found in _in_store(raw_zips) if source.is_url(raw_zips) else _in_folder(Path(raw_zips)):
         archive = relative[: -len(".zip")]
