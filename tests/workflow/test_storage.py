@@ -72,6 +72,7 @@ def test_archives_in_a_store(workflow: Workflow, store: Store, tmp_path: Path) -
     assert "results without an archive: 1" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_options_of_the_storage_plugin_count(
     workflow: Workflow, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
