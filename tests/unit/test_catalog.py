@@ -74,6 +74,10 @@ def test_a_folder_that_cannot_be_read_is_the_machines_fault(tmp_path: Path, monk
         ([], "no ZIP archive"),
         (["a{b}.zip"], "brace"),
         (["a\nb.zip"], "control character"),
+        (["2024/a <b>.zip"], "<b> in its name"),
+        (["a<results_2>.zip"], "<results_2> in its name"),
+        (["scan --------------------.zip"], "20 times over"),
+        (["abab" * 20 + "/" + "ab" * 20 + ".ZIP"], "20 times over"),
         ([".zip"], "no name before .zip"),
         (["x" * 247 + ".zip"], "more than 250 bytes"),
         (["a.zip", "a.ZIP"], "same name"),
@@ -87,6 +91,13 @@ def test_what_cannot_be_run_is_refused_in_one_sentence(tmp_path: Path, names: li
     with pytest.raises(CatalogError, match=said) as refused:
         catalog.find_archives(str(tmp_path))
     assert "\n" not in str(refused.value)
+
+
+def test_what_only_looks_like_it_is_not_refused(tmp_path: Path) -> None:
+    names = ["I <3 you>", "a <B> c", "<>", "x" * 19, "-" * 20 + " scan", "abc" * 19]
+    for name in names:
+        archive(tmp_path, f"{name}.zip")
+    assert set(catalog.find_archives(str(tmp_path))) == set(names)
 
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:

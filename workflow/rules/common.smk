@@ -9,7 +9,7 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from zipcrop import RESULTS_VERSION, catalog, device, errors, lock, model, progress, settings, source, staging
-from zipcrop.report import REPORT_VERSION, caption, survey_file
+from zipcrop.report import REPORT_VERSION, caption, label, survey_file
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even
 # if nobody has activated its environment.
@@ -227,7 +227,7 @@ def sheets_of(name, subcategory):
 
 
 def sheet_labels(wildcards):
-    return {"archive, worst first": caption.label(archives_by_rank(), int(wildcards.rank))}
+    return {"archive, worst first": label.of_sheet(archives_by_rank(), int(wildcards.rank))}
 
 
 @functools.cache

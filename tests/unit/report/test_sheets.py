@@ -47,9 +47,11 @@ def test_an_archive_has_a_sheet_of_what_it_has(output: Path, tmp_path: Path) -> 
     }
 
 
-def test_only_the_worst_have_sheets(output: Path, tmp_path: Path) -> None:
+def test_only_the_worst_that_have_any_have_sheets(output: Path, tmp_path: Path) -> None:
     drawn = draw(output, tmp_path / "s", Sampling(seed=0, sheets=2, crops_per_sheet=6, photos_per_sheet=4))
-    assert set(drawn) == {"crops/0002.jpg"}
+    assert set(drawn) == {"crops/0002.jpg", "crops/0004.jpg", "photos/0003.jpg", "photos/0004.jpg"}
+    drawn = draw(output, tmp_path / "one", Sampling(seed=0, sheets=1, crops_per_sheet=6, photos_per_sheet=4))
+    assert set(drawn) == {"crops/0002.jpg", "photos/0003.jpg"}
     assert draw(output, tmp_path / "none", Sampling(seed=0, sheets=0, crops_per_sheet=6, photos_per_sheet=4)) == {}
     assert (tmp_path / "none/crops").is_dir()
 
@@ -70,12 +72,12 @@ def test_a_photo_that_is_gone_leaves_a_gap_and_no_error(output: Path, tmp_path: 
 
 def test_the_least_sure_crops_and_the_nearest_photos_come_first() -> None:
     rows = [{"confidence": score} for score in ("0.3", "", "0.9", "0.5")]
-    assert [row["confidence"] for row in sheets._sample(rows, 10, 0, "a")] == ["0.9", "0.5", "0.3", ""]
+    assert [row["confidence"] for row in sheets._sample(rows, 4, 10, 0, "a")] == ["0.9", "0.5", "0.3", ""]
 
 
 def test_each_is_drawn_as_often() -> None:
     rows = [{"confidence": "0.5", "name": str(i)} for i in range(10)]
-    drawn = [row["name"] for seed in range(2000) for row in sheets._sample(rows, 3, seed, "archive")]
+    drawn = [row["name"] for seed in range(2000) for row in sheets._sample(rows, 10, 3, seed, "archive")]
     counts = np.unique(drawn, return_counts=True)[1]
     assert len(counts) == 10
     assert counts.min() > 500  # 600 expected, standard deviation 20
@@ -115,3 +117,17 @@ def test_long_names_keep_their_end() -> None:
     assert fitted.endswith("123456.jpg")
     assert font.getlength(fitted) <= 120
     assert sheet._fitted("a\nb", font, 120) == "a�b"
+    assert sheet._fitted("می\u200cخواهم", font, 120) == "می\u200cخواهم"
+
+
+def test_names_of_any_length_are_fitted_at_once() -> None:
+    calls = 0
+
+    class Font:
+        def getlength(self, text: str) -> float:
+            nonlocal calls
+            calls += 1
+            return 6 * len(text)
+
+    assert sheet._fitted("x" * 65_535, Font(), 120) == "…" + "x" * 19  # type: ignore[arg-type]
+    assert calls < 121

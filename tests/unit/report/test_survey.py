@@ -11,7 +11,7 @@ from results import HEIGHT, WIDTH, failed, people, publish, without
 from zipcrop import summary
 from zipcrop.crop import crop_slice
 from zipcrop.report import survey_file
-from zipcrop.report.survey import _crop_size, _read, survey
+from zipcrop.report.survey import _crop_place, _read, survey
 
 
 def of(output: Path, list_length: int = 24, failures_listed: int = 1000) -> dict[str, Any]:
@@ -50,6 +50,22 @@ def test_numbers_are_those_of_the_summary(mixed: Path) -> None:
     assert sum(found["distributions"]["confidence"]) == 4
 
 
+def test_scores_are_counted_to_the_last_digit(tmp_path: Path) -> None:
+    scores = [0.125, 0.1255, 0.129, 0.2]
+    publish(tmp_path, {"a": [without(f"{score}.jpg", score) for score in scores] + [people("p.jpg", 0.3, 0.299, 0.26)]})
+    numbers = of(tmp_path)["numbers"]
+    assert (numbers["nearly_kept"], numbers["barely_kept"]) == (3, 2)
+
+
+def test_each_archive_counts_by_its_own_threshold(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": [without("x.jpg", 0.15), people("y.jpg", 0.44)], "b": [without("x.jpg", 0.15)]})
+    record = json.loads((tmp_path / "manifests/a.json").read_text())
+    record["settings"]["confidence"] = 0.4
+    (tmp_path / "manifests/a.json").write_text(json.dumps(record))
+    numbers = of(tmp_path)["numbers"]
+    assert (numbers["nearly_kept"], numbers["barely_kept"]) == (1, 1)
+
+
 def test_the_worst_archives_come_first(mixed: Path) -> None:
     # By share of failures; then those without people, then those that are least sure.
     assert [each["archive"] for each in of(mixed)["archives"]] == ["broken", "sad", "none", "good"]
@@ -69,7 +85,7 @@ def test_small_and_extreme_go_by_the_crop(tmp_path: Path) -> None:
     picks = of(tmp_path)["picks"]
     assert [each["member"] for each in picks["small"]] == ["tiny.jpg", "wide.jpg", "high.jpg"]
     assert [each["member"] for each in picks["extreme"]] == ["high.jpg", "wide.jpg", "tiny.jpg"]
-    assert picks["small"][0]["crop"] == [3, 4]
+    assert picks["small"][0]["crop"] == [10, 10, 3, 4]
 
 
 def test_crowds_name_everybody(tmp_path: Path) -> None:
@@ -159,7 +175,9 @@ def test_crop_sizes_are_those_that_are_cut(tmp_path: Path, padding: float) -> No
     boxes = np.round(np.sort(corners, axis=1).reshape(200, 4) * [WIDTH, HEIGHT, WIDTH, HEIGHT], 3)
     boxes = [tuple(box) for box in boxes if min(box[2] - box[0], box[3] - box[1]) > 2]
     publish(tmp_path, {"a": [people(f"{i}.jpg", 0.9, boxes=[box]) for i, box in enumerate(boxes)]})
-    sizes = _crop_size(_read(tmp_path, "a"), padding)
+    place = _crop_place(_read(tmp_path, "a"), padding)
     cut = [crop_slice(box, padding, WIDTH, HEIGHT) for box in boxes]
-    assert sizes["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
-    assert sizes["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]
+    assert place["crop_x"].tolist() == [columns.start for _, columns in cut]
+    assert place["crop_y"].tolist() == [rows.start for rows, _ in cut]
+    assert place["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
+    assert place["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]

@@ -56,15 +56,26 @@ def test_a_photo_is_put_together_from_its_crops(tmp_path: Path) -> None:
     red = write(tmp_path / "red.png", np.full((50, 50, 3), (0, 0, 255), np.uint8))
     blue = write(tmp_path / "blue.png", np.full((50, 50, 3), (255, 0, 0), np.uint8))
     boxes = [
-        ((0.0, 0.0, 50.0, 50.0), red),
-        ((150.0, 50.0, 200.0, 100.0), blue),
-        ((0.0, 60.0, 9.0, 70.0), tmp_path / "no"),
+        ((0.0, 0.0, 50.0, 50.0), (0, 0, 50, 50), red),
+        ((150.0, 50.0, 200.0, 100.0), (150, 50, 50, 50), blue),
+        ((0.0, 60.0, 9.0, 70.0), (0, 60, 9, 10), tmp_path / "no"),
     ]
     found = thumbnail.of_crops(boxes, (200, 100), 200, 200)
     assert found.shape == (100, 200, 3)
     assert found[25, 25].tolist() == [0, 0, 255]
     assert found[75, 175].tolist() == [255, 0, 0]
     assert found[25, 100].tolist() == [160, 160, 160]
+
+
+def test_what_padding_added_is_around_the_box(tmp_path: Path) -> None:
+    crop = np.full((60, 60, 3), (255, 0, 0), np.uint8)
+    crop[20:40, 20:40] = (0, 0, 255)  # the person
+    found = thumbnail.of_crops(
+        [((80.0, 40.0, 100.0, 60.0), (60, 20, 60, 60), write(tmp_path / "a.png", crop))], (200, 100), 200, 200
+    )
+    assert found[50, 90].tolist() == [0, 0, 255]
+    assert found[25, 65].tolist() == [255, 0, 0]
+    assert found[10, 90].tolist() == [160, 160, 160]
 
 
 def test_a_data_uri_holds_the_picture() -> None:

@@ -79,8 +79,18 @@ def _check_name(relative: str, archive: str, root: str) -> None:
         raise CatalogError(f"the name of archive {shown} in {root} is not UTF-8; rename it") from None
     if re.search(r"[{}\x00-\x1f]", relative):
         raise CatalogError(f"archive {relative!r} in {root} has a brace or control character in its name; rename it")
+    if variable := re.search(r"<[a-z][a-z0-9_]*>", relative):
+        raise CatalogError(
+            f"archive {relative!r} in {root} has {variable[0]} in its name, which Snakemake takes for a variable;"
+            " rename it"
+        )
     if any(len(part.encode()) > _LONGEST_NAME for part in relative.split("/")):
         raise CatalogError(f"archive {relative!r} in {root} has more than {_LONGEST_NAME} bytes in its name; rename it")
+    if re.search(r"(.+)\1{19}$", archive):
+        raise CatalogError(
+            f"archive {relative!r} in {root} has a name that ends in the same 20 times over, which Snakemake takes for "
+            "an endless loop; rename it"
+        )
     if archive == "" or archive.endswith("/"):
         raise CatalogError(f"archive {relative!r} in {root} has no name before .zip; rename it")
     if not {"", ".", ".."}.isdisjoint(relative.split("/")):  # in a store, which knows no folders

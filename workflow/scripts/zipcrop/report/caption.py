@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from zipcrop.progress import in_words
-from zipcrop.report import survey_file
+from zipcrop.report import REPORT_VERSION, survey_file
 
 _SPECIAL = re.compile(r"[^\w\s]|_")
 
 
 def figures(path: Path) -> dict[str, Any]:
     """The numbers of the survey at `path`, with `time` in words, `model`, `settings` and the most frequent `reasons`;
-    empty if there is no survey yet, or none that can be read: the next run makes one."""
+    empty if there is no survey yet, or none of this release that can be read: the next run makes one."""
     try:
         found = survey_file.read(path)
     except (OSError, ValueError):
+        return {}
+    if found.get("version") != REPORT_VERSION:
         return {}
     provenance = found["provenance"][:1]
     quoted: dict[str, Any] = _escaped(
@@ -30,12 +32,6 @@ def figures(path: Path) -> dict[str, Any]:
         }
     )
     return quoted
-
-
-def label(archives: list[str], rank: int) -> str:
-    """The label of the contact sheet of the `rank`-worst of `archives`, from 1: in their order when sorted as text."""
-    # Snakemake 9.27 puts labels into a script as they are, where "</script>" would end it.
-    return f"{rank:04d} {archives[rank - 1].replace('<', '‹')}"
 
 
 def _escaped(value: Any) -> Any:

@@ -32,15 +32,18 @@ def find(output: Path, contents: dict[str, np.ndarray], length: int) -> Duplicat
     photos of the most copies are looked up in the manifests below `output`."""
     archives = list(contents)
     keys = np.concatenate([*contents.values(), np.zeros(0, np.uint64)])
-    owners = np.repeat(np.arange(len(archives)), [len(each) for each in contents.values()])
+    owners = np.repeat(np.arange(len(archives), dtype=np.uint32), [len(each) for each in contents.values()])
     order = np.argsort(keys, kind="stable")
     keys, owners = keys[order], owners[order]
-    unique, starts, counts = np.unique(keys, return_index=True, return_counts=True)
-    if not len(unique):
-        return Duplicates(0, 0, [])
+    del order
+    # Where another photo begins. Of the photos, most have one copy and are put aside before anything is made of them.
+    edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]])) if len(keys) else np.zeros(1, int)
+    several = np.flatnonzero(np.diff(edges) > 1)
+    starts, ends = edges[several], edges[several + 1]
     # Sorted stably, the archives of a photo are in order, so the first and the last tell whether they are several.
-    across = owners[starts] != owners[starts + counts - 1]
-    shared, starts, counts = unique[across], starts[across], counts[across]
+    across = owners[starts] != owners[ends - 1]
+    starts, counts = starts[across], (ends - starts)[across]
+    shared = keys[starts]
     chosen = np.argsort(-counts, kind="stable")[:length]
     wanted: dict[str, set[int]] = {}
     for start, count in zip(starts[chosen], counts[chosen], strict=True):

@@ -44,11 +44,12 @@ def _score(entry: Entry) -> str:
 
 
 def _size(entry: Entry) -> str:
-    return f"{entry['crop'][0]} × {entry['crop'][1]} pixels, {_score(entry)}"
+    width, height = entry["crop"][2:]
+    return f"{width} × {height} pixels, {_score(entry)}"
 
 
 def _shape(entry: Entry) -> str:
-    shorter, longer = sorted(entry["crop"])
+    shorter, longer = sorted(entry["crop"][2:])
     return f"1 : {longer / shorter:.1f}, {_size(entry)}"
 
 
@@ -145,7 +146,12 @@ def failures(survey: Survey) -> str:
     entries = survey["failures"]
     table = pd.DataFrame(
         [
-            (each["archive"], each["member"] or "(the archive itself)", each["member_index"], each["reason"])
+            (
+                each["archive"],
+                "(the archive itself)" if each["member_index"] == -1 else each["member"],
+                each["member_index"],
+                each["reason"],
+            )
             for each in entries
         ],
         columns=["archive", "member", "member_index", "reason"],
@@ -235,7 +241,7 @@ def _count(shown: int, total: int, key: str) -> str:
 def _picture(entry: Entry, output: Path) -> str | None:
     photo = (entry["width"], entry["height"])
     if "people" in entry:
-        crops = [(each["box"], output / each["file"]) for each in entry["people"]]
+        crops = [(each["box"], each["crop"], output / each["file"]) for each in entry["people"]]
         return thumbnail.data_uri(thumbnail.of_crops(crops, photo, *_PICTURE))
     if entry["crop"] is None:
         return _load(output / entry["file"], entry["box"], photo)

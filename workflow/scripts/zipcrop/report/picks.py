@@ -12,7 +12,8 @@ import pandas as pd
 CROWD = 5
 """People from which on a photo is worth a second look."""
 Entry = dict[str, Any]
-"""A row of a manifest as JSON can hold it, with `box` (x1, y1, x2, y2 in pixels of the upright photo) for the edges."""
+"""A row of a manifest as JSON can hold it, with `box` (x1, y1, x2, y2 in pixels of the upright photo) for the edges,
+and `crop` (x, y, width, height there; None where there is none)."""
 
 
 class Picks:
@@ -29,10 +30,10 @@ class Picks:
         self.extreme: list[Entry] = []
         """People, by how far the crop is from a square."""
         self.crowds: list[Entry] = []
-        """Photos with at least CROWD people, by their falling number; `people` has each one's box and file."""
+        """Photos with at least CROWD people, by their falling number; `people` has each one's box, crop and file."""
 
     def add(self, persons: pd.DataFrame, without: pd.DataFrame) -> None:
-        """Looks at the manifest's rows `persons`, with `crop_width` and `crop_height`, and those `without` people that
+        """Looks at the manifest's rows `persons`, with the place of each crop, and those `without` people that
         have a confidence."""
         self.almost = self._first(self.almost, without, -without["confidence"])
         self.unsure = self._first(self.unsure, persons, persons["confidence"])
@@ -44,7 +45,7 @@ class Picks:
         for entry in self.crowds:
             if "people" not in entry:
                 photo = persons[persons["member_index"] == entry["member_index"]]
-                entry["people"] = [{"box": each["box"], "file": each["file"]} for each in _entries(photo)]
+                entry["people"] = [{key: each[key] for key in ("box", "crop", "file")} for each in _entries(photo)]
 
     def _first(self, entries: list[Entry], rows: pd.DataFrame, rank: pd.Series) -> list[Entry]:
         """The first of `entries` and `rows` by `rank`; of equal ones those that came first."""
@@ -97,10 +98,10 @@ def _octaves(persons: pd.DataFrame) -> pd.Series:
 
 
 def _entries(rows: pd.DataFrame) -> list[Entry]:
-    columns = ["archive", "member", "member_index", "width", "height", "confidence", "file"]
+    columns = ["archive", "member", "member_index", "width", "height", "person", "confidence", "file"]
     boxes = rows[["x1", "y1", "x2", "y2"]].to_numpy().tolist()
-    sizes = rows.reindex(columns=["crop_width", "crop_height"]).to_numpy().tolist()
+    places = rows.reindex(columns=["crop_x", "crop_y", "crop_width", "crop_height"]).to_numpy().tolist()
     return [
-        {**row, "box": box, "crop": size if size[0] == size[0] else None}
-        for row, box, size in zip(as_entries(rows[columns]), boxes, sizes, strict=True)
+        {**row, "box": box, "crop": place if place[0] == place[0] else None}
+        for row, box, place in zip(as_entries(rows[columns]), boxes, places, strict=True)
     ]

@@ -6,7 +6,6 @@ can show any script and find it. In a dark page, paper and ink change places.
 
 from __future__ import annotations
 
-import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, GRID, HEIGHT_EDGES, MOST_PEOPLE
+from zipcrop.report.label import counted, shortened
 
 MOST_BARS = 40
 """Archives with a bar of their own; of more, the worst WORST_BARS have one, and all are drawn in outline."""
@@ -28,7 +28,7 @@ OUTCOMES = {
     "no_person_images": ("without people", "#e69f00"),
     "rejected_images": ("rejected", "#cc79a7"),
     "failed": ("failed", "#d55e00"),
-    "skipped": ("skipped", "#999999"),
+    "skipped": ("skipped", "#5a5a5a"),
 }
 _BLUE, _ORANGE, _VERMILION = "#0072b2", "#e69f00", "#d55e00"
 _PAPER, _INK, _GRID_LINES = "#fefefe", "#1a1a1a", "#d9d9d9"
@@ -37,7 +37,6 @@ _WIDTH = 8.0
 """Inches."""
 _BAR = 0.24
 """Inches."""
-_LONGEST_LABEL = 34
 _STEPS = 100
 """Of the outline of all archives."""
 _STYLE: Any = {
@@ -188,7 +187,7 @@ def throughput(survey: Survey) -> Figure:
         _say(axes[0], "No archive has images")
         return figure
     speeds = [each["images_per_second"] for each in bars]
-    _bar_labels(axes[0], [(each["archive"], f"{each['images']:,} images") for each in bars])
+    _bar_labels(axes[0], [(each["archive"], counted(each["images"], "image")) for each in bars])
     axes[0].barh(range(len(bars)), speeds, color=_BLUE, height=0.72)
     axes[0].set(xlabel="images per second of its job")
     axes[0].set_xlim(0, 1.05 * max(speeds) or 1)
@@ -248,10 +247,10 @@ def _stack_bars(axes: Axes, archives: list[dict[str, Any]]) -> None:
     if not archives:
         _say(axes, "There are no archives")
         return
-    _bar_labels(axes, [(each["archive"], f"{each['members']:,} members") for each in archives])
+    _bar_labels(axes, [(each["archive"], counted(each["members"], "member")) for each in archives])
     left = np.zeros(len(archives))
     for (name, colour), share in zip(OUTCOMES.values(), _shares(archives), strict=True):
-        axes.barh(range(len(archives)), share, left=left, color=colour, label=name, height=0.72)
+        axes.barh(range(len(archives)), share, left=left, color=colour, ec=_PAPER, lw=0.6, label=name, height=0.72)
         left += share
     axes.set(xlim=(0, 1), xlabel="share of the archive's members")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -273,24 +272,6 @@ def _bar_labels(axes: Axes, labels: list[tuple[str, str]]) -> None:
     right.set_yticks(range(len(labels)), [note for _, note in labels])
     right.tick_params(length=0)
     right.spines[:].set_visible(False)
-
-
-def shortened(name: str, longest: int = _LONGEST_LABEL) -> str:
-    """`name` with its middle left out where it takes more than `longest` columns; wide characters take two."""
-    safe = "".join(character if character.isprintable() else "�" for character in name)
-    if _columns(safe) <= longest:
-        return safe
-    head, tail = "", ""
-    for i in range(len(safe)):
-        longer = (head + safe[i // 2], tail) if i % 2 == 0 else (head, safe[-1 - i // 2] + tail)
-        if _columns(longer[0] + longer[1]) >= longest:
-            break
-        head, tail = longer
-    return f"{head}…{tail}"
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _say(axes: Axes, sentence: str) -> None:

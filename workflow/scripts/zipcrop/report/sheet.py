@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from zipcrop.report.label import printable
+
 MOST_BYTES = 200_000
 """Of a sheet, for the sake of the report's size; the JPEG's quality makes room."""
 _WIDTH = 1280
@@ -95,9 +97,10 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """`text` on one line, without its beginning where it is too wide: photos' names differ at their ends."""
-    text = "".join(character if character.isprintable() else "�" for character in text)
-    if font.getlength(text) <= width:
+    text = printable(text)
+    end = text[-width:]  # no character that can be seen is narrower than a pixel
+    if end == text and font.getlength(text) <= width:
         return text
-    while text and font.getlength(f"…{text}") > width:
-        text = text[1:]
-    return f"…{text}"
+    while end and font.getlength(f"…{end}") > width:
+        end = end[1:]
+    return f"…{end}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 from zipcrop import manifest
 from zipcrop.report import sheet, thumbnail
+from zipcrop.report.label import counted
 from zipcrop.report.sheet import Layout, Tile
 
 Row = dict[str, str]
@@ -22,33 +25,38 @@ class Sampling:
 
     seed: int
     sheets: int
-    """Most archives with sheets, worst first."""
+    """Most archives with sheets of crops, and with sheets of photos, worst first."""
     crops_per_sheet: int
     photos_per_sheet: int
 
 
 def draw_all(survey: dict[str, Any], output: Path, crops: Path, photos: Path, sampling: Sampling, threads: int) -> None:
-    """Writes contact sheets of the worst archives of `survey`, done in the folder `output`: of crops into the folder
-    `crops`, and of photos without people into `photos`, each as `<rank>.jpg` where the archive has any."""
+    """Writes contact sheets of archives of `survey`, done in the folder `output`: of crops into the folder `crops`, and
+    of photos without people into `photos`, each as `<rank>.jpg`, of the worst archives that have any."""
     for folder in (crops, photos):
         folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(threads) as pool:
-        for rank, each in enumerate(survey["archives"][: sampling.sheets], 1):
-            archive = each["archive"]
-            rows: dict[str, list[Row]] = {"person": [], "no_person": []}
-            for row in manifest.read(output, archive):
-                rows.get(row["status"], []).append(row)
-            people, others = rows.values()
-            if people:
-                sample = _sample(people, sampling.crops_per_sheet, sampling.seed, archive)[::-1]
-                tiles = _tiles(sample, output, sheet.CROPS, pool)
-                subtitle = f"{_number(sample, people)} crops, least sure first"
-                (crops / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, sheet.CROPS))
-            if others:
-                sample = _sample(others, sampling.photos_per_sheet, sampling.seed, archive)
-                tiles = _tiles(sample, output, sheet.PHOTOS, pool)
-                subtitle = f"{_number(sample, others)} photos without people, those nearest to a person first"
-                (photos / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, sheet.PHOTOS))
+        for rank, archive, number in _chosen(survey, "crops", sampling.sheets):
+            sample = _sample(_rows(output, archive, "person"), number, sampling.crops_per_sheet, sampling.seed, archive)
+            tiles = _tiles(sample[::-1], output, sheet.CROPS, pool)
+            subtitle = f"{_number(len(sample), number, 'crop')}, least sure first"
+            (crops / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, sheet.CROPS))
+        for rank, archive, number in _chosen(survey, "no_person_images", sampling.sheets):
+            rows = _rows(output, archive, "no_person")
+            sample = _sample(rows, number, sampling.photos_per_sheet, sampling.seed, archive)
+            tiles = _tiles(sample, output, sheet.PHOTOS, pool)
+            subtitle = f"{_number(len(sample), number, 'photo without people')}, those nearest to a person first"
+            (photos / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, sheet.PHOTOS))
+
+
+def _chosen(survey: dict[str, Any], column: str, most: int) -> Iterator[tuple[int, str, int]]:
+    """The worst archives of those that have any of the summary's `column`: rank among all, name, and how many."""
+    ranked = ((rank, each["archive"], each[column]) for rank, each in enumerate(survey["archives"], 1) if each[column])
+    return itertools.islice(ranked, most)
+
+
+def _rows(output: Path, archive: str, status: str) -> Iterator[Row]:
+    return (row for row in manifest.read(output, archive) if row["status"] == status)
 
 
 def file_name(rank: int) -> str:
@@ -56,14 +64,16 @@ def file_name(rank: int) -> str:
     return f"{rank:04d}.jpg"
 
 
-def _sample(rows: list[Row], most: int, seed: int, archive: str) -> list[Row]:
-    """At most `most` of `rows`, drawn evenly, by falling confidence; the same ones for the same seed and archive."""
-    chosen = random.Random(f"{seed}/{archive}").sample(range(len(rows)), min(most, len(rows)))
-    return sorted((rows[place] for place in sorted(chosen)), key=lambda row: -float(row["confidence"] or 0))
+def _sample(rows: Iterable[Row], number: int, most: int, seed: int, archive: str) -> list[Row]:
+    """At most `most` of the `number` of `rows`, drawn evenly, by falling confidence; the same ones for the same seed
+    and archive. The others are not held."""
+    chosen = set(random.Random(f"{seed}/{archive}").sample(range(number), min(most, number)))
+    sample = [row for place, row in enumerate(rows) if place in chosen]
+    return sorted(sample, key=lambda row: -float(row["confidence"] or 0))
 
 
-def _number(sample: list[Row], rows: list[Row]) -> str:
-    return f"{len(sample):,} of {len(rows):,}" if len(sample) < len(rows) else f"all {len(rows):,}"
+def _number(shown: int, number: int, noun: str) -> str:
+    return f"{shown:,} of {counted(number, noun)}" if shown < number else counted(number, noun)
 
 
 def _tiles(sample: list[Row], output: Path, layout: Layout, pool: ThreadPoolExecutor) -> list[Tile]:

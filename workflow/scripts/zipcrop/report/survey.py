@@ -1,6 +1,7 @@
 """The survey: one pass over all manifests for the numbers, the distributions and the entries that the report shows.
 
-What it holds does not grow with the number of images, but for eight bytes for each while duplicates are looked for.
+What it holds does not grow with the number of images, but for eight bytes for each, and some forty for a moment, while
+duplicates are looked for; and for the manifest of one archive at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from zipcrop import manifest, summary
-from zipcrop.report import distributions, duplicates
+from zipcrop.report import REPORT_VERSION, distributions, duplicates
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
 from zipcrop.report.distributions import Distributions
 from zipcrop.report.picks import CROWD, Failures, Picks
@@ -27,35 +28,41 @@ _NUMBERS = ["width", "height", "confidence", "x1", "y1", "x2", "y2"]
 def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed: int) -> dict[str, Any]:
     """What the archives of the summary `table`, done in the folder `output`, hold, as JSON can hold it:
 
-    `numbers` that captions quote; `distributions`, counts per bin (see `Distributions`); `archives`, the worst first
-    (see `_worst_first`), with each one's counts; `picks`, `duplicates` and `failures`, entries that name archive and
-    member, at most `list_length` in each list and `failures_listed`; `reasons` with their numbers; `provenance`,
-    what the records say.
+    `version` of the report; `numbers` that captions quote; `distributions`, counts per bin (see `Distributions`);
+    `archives`, the worst first (see `_worst_first`), with each one's counts; `picks`, `duplicates` and `failures`,
+    entries that name archive and member, at most `list_length` in each list and `failures_listed`; `reasons` with their
+    numbers; `provenance`, what the records say.
     """
     counted, picks, failures = Distributions(), Picks(list_length), Failures(failures_listed)
     contents: dict[str, np.ndarray] = {}
     mean_confidence: dict[str, float | None] = {}
-    crowded = most_people = 0
+    crowded = most_people = barely_kept = nearly_kept = 0
     records = {archive: manifest.read_record(output, archive) for archive in table["archive"]}
     for archive, record in records.items():
         rows = _read(output, archive)
         persons = rows[rows["status"] == "person"]
-        persons = persons.assign(**_crop_size(persons, record["settings"]["crop.padding"]))
+        persons = persons.assign(**_crop_place(persons, record["settings"]["crop.padding"]))
         without = rows[(rows["status"] == "no_person") & rows["confidence"].notna()]
         members = rows.drop_duplicates("member_index")
         counted.add(persons, without)
         picks.add(persons, without)
         failures.add(members[members["status"] == "failed"])
         per_photo = persons["member_index"].value_counts()
+        threshold = record["settings"]["confidence"]
+        barely_kept += int((persons["confidence"] < threshold + 0.05).sum())
+        nearly_kept += int((without["confidence"] > threshold / 2).sum())
         crowded += int((per_photo >= CROWD).sum())
         most_people = max([most_people, *per_photo[:1].tolist()])
         contents[archive] = summary.content_keys(members[members["status"].isin(summary.IMAGES)])
         mean_confidence[archive] = float(persons["confidence"].mean()) if len(persons) else None
     shared = duplicates.find(output, contents, list_length)
     return {
+        "version": REPORT_VERSION,
         "numbers": {
             **_totals(table),
-            **_of_people(counted, records.values()),
+            **_of_people(counted),
+            "barely_kept": barely_kept,
+            "nearly_kept": nearly_kept,
             "crowded": crowded,
             "most_people": most_people,
             "shared_photos": shared.photos,
@@ -78,14 +85,15 @@ def _read(output: Path, archive: str) -> pd.DataFrame:
     return rows
 
 
-def _crop_size(persons: pd.DataFrame, padding: float) -> dict[str, np.ndarray]:
-    """Width and height of the crops in pixels, as `crop.crop_slice` cuts them."""
-    sizes = {}
-    for side, low, high in (("width", "x1", "x2"), ("height", "y1", "y2")):
-        first, last, limit = (persons[column].to_numpy(float) for column in (low, high, side))
+def _crop_place(persons: pd.DataFrame, padding: float) -> dict[str, np.ndarray]:
+    """Left and top edge, width and height of the crops in pixels of the photo, as `crop.crop_slice` cuts them."""
+    place = {}
+    for axis, side in (("x", "width"), ("y", "height")):
+        first, last, limit = (persons[column].to_numpy(float) for column in (f"{axis}1", f"{axis}2", side))
         pad = padding * (last - first)
-        sizes[f"crop_{side}"] = np.minimum(last + pad, limit).astype(int) - np.maximum(first - pad, 0).astype(int)
-    return sizes
+        place[f"crop_{axis}"] = np.maximum(first - pad, 0).astype(int)
+        place[f"crop_{side}"] = np.minimum(last + pad, limit).astype(int) - place[f"crop_{axis}"]
+    return place
 
 
 def _totals(table: pd.DataFrame) -> dict[str, Any]:
@@ -98,22 +106,20 @@ def _totals(table: pd.DataFrame) -> dict[str, Any]:
         "archives": len(table),
         "archives_with_failures": int((table["failed"] > 0).sum()),
         "archives_without_people": int((table["person_images"] == 0).sum()),
+        "archives_with_crops": int((table["crops"] > 0).sum()),
+        "archives_with_no_person": int((table["no_person_images"] > 0).sum()),
         "seconds": round(seconds, 1),
         "images_per_second": round(totals["images"] / seconds, 2) if seconds else 0.0,
     }
 
 
-def _of_people(counted: Distributions, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _of_people(counted: Distributions) -> dict[str, Any]:
     """Figures of the distributions; None where there is nothing to tell."""
-    threshold = next((record["settings"]["confidence"] for record in records), 0.0)
-    centres = (CONFIDENCE_EDGES[1:] + CONFIDENCE_EDGES[:-1]) / 2
     photos = counted.people.sum()
     median_aspect = distributions.quantile(counted.aspects, ASPECT_EDGES, 0.5)
     return {
         "median_confidence": _rounded(distributions.quantile(counted.confidence, CONFIDENCE_EDGES, 0.5), 2),
-        "barely_kept": int(counted.confidence[centres < threshold + 0.05].sum()),
         "almost": int(counted.best_scores.sum()),
-        "nearly_kept": int(counted.best_scores[centres > threshold / 2].sum()),
         "heights": [_rounded(distributions.quantile(counted.heights, HEIGHT_EDGES, s), 0) for s in (0.05, 0.5, 0.95)],
         "median_aspect": _rounded(median_aspect, 2),
         "people_per_photo": round(float(counted.confidence.sum() / photos), 2) if photos else None,

@@ -10,8 +10,10 @@ from zipcrop import exports
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A survey that `write` wrote."""
+    """A survey that `write` wrote. Raises OSError or ValueError if there is none."""
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(result, dict):
+        raise ValueError(f"{path} holds no survey")
     return result
 
 

@@ -37,17 +37,19 @@ def of_file(path: Path, width: int, height: int, box: Box | None = None, photo: 
     return small
 
 
-def of_crops(crops: Sequence[tuple[Box, Path]], photo: Box, width: int, height: int) -> np.ndarray:
-    """What is left of a photo with people: its crops, each in the place of its box, on grey; each box is drawn."""
+def of_crops(crops: Sequence[tuple[Box, Box, Path]], photo: Box, width: int, height: int) -> np.ndarray:
+    """What is left of a photo with people, on grey: its crops, each a box, the place (x, y, width, height in pixels of
+    the photo) of its crop, and the crop's file; each box is drawn."""
     gain = min(width / photo[0], height / photo[1])
     canvas = np.full((max(1, round(photo[1] * gain)), max(1, round(photo[0] * gain)), 3), _EMPTY, np.uint8)
-    for box, path in reversed(crops):  # the surest on top
-        x1, y1, x2, y2 = (round(edge * gain) for edge in box)
-        place = canvas[y1:y2, x1:x2]
+    for _, (x, y, crop_width, crop_height), path in reversed(crops):  # the surest on top
+        place = canvas[
+            round(y * gain) : round((y + crop_height) * gain), round(x * gain) : round((x + crop_width) * gain)
+        ]
         crop = of_file(path, width, height)
         if place.size and crop is not None:
             place[:] = cv2.resize(crop, (place.shape[1], place.shape[0]), interpolation=cv2.INTER_AREA)
-    for box, _ in crops:
+    for box, _, _ in crops:
         draw_box(canvas, box, photo)
     return canvas
 

@@ -1,0 +1,46 @@
+"""Labels: names as they are shown where there is little room."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 34
+"""Columns."""
+_JOINERS = "\u200c\u200d"
+"""Not printable by themselves, but Persian and emoji are made with them."""
+
+
+def of_sheet(archives: list[str], rank: int) -> str:
+    """The label of the contact sheets of the `rank`-worst of `archives`, from 1: in their order when sorted as text."""
+    # Snakemake 9.27 puts labels into a script as they are, where "</script>" would end it.
+    return f"{rank:04d} {shortened(archives[rank - 1]).replace('<', '‹')}"
+
+
+def shortened(name: str, longest: int = LONGEST) -> str:
+    """`name` with its middle left out where it takes more than `longest` columns; wide characters take two."""
+    safe = printable(name)
+    if _columns(safe) <= longest:
+        return safe
+    head, tail = "", ""
+    for i in range(len(safe)):
+        longer = (head + safe[i // 2], tail) if i % 2 == 0 else (head, safe[-1 - i // 2] + tail)
+        if _columns(longer[0] + longer[1]) >= longest:
+            break
+        head, tail = longer
+    return f"{head}…{tail}"
+
+
+def printable(name: str) -> str:
+    """`name` on one line, with a sign for each character that none can be shown for."""
+    return "".join(each if each.isprintable() or each in _JOINERS else "�" for each in name)
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as `1 crop` and `1,234 crops`; of a longer `noun` such as `photo without people`, the first word has the
+    plural."""
+    first, *others = noun.split(" ")
+    return " ".join([f"{number:,}", first if number == 1 else f"{first}s", *others])
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
