@@ -8,13 +8,30 @@ from typing import Any
 
 from zipcrop.progress import in_words
 from zipcrop.report import REPORT_VERSION, survey_file
+from zipcrop.report.label import counted
 
+_NOUNS = {
+    "archives": "archive",
+    "archives_with_failures": "archive",
+    "archives_without_people": "archive",
+    "members": "member",
+    "images": "photo",
+    "person_images": "photo",
+    "no_person_images": "photo",
+    "failed": "failure",
+    "crops": "crop",
+    "almost": "photo",
+    "nearly_kept": "photo",
+    "crowded": "photo",
+    "shared_photos": "photo",
+}
 _SPECIAL = re.compile(r"[^\w\s]|_")
 
 
 def figures(path: Path) -> dict[str, Any]:
-    """The numbers of the survey at `path`, with `time` in words, `model`, `settings` and the most frequent `reasons`;
-    empty if there is no survey yet, or none of this release that can be read: the next run makes one."""
+    """The numbers of the survey at `path`; those of _NOUNS with their noun in `some`, such as `1 crop`; `time` in words,
+    `model`, `settings` and the most frequent `reasons`. Empty if there is no survey yet, or none of this release that
+    can be read: the next run makes one."""
     try:
         found = survey_file.read(path)
     except (OSError, ValueError):
@@ -25,6 +42,7 @@ def figures(path: Path) -> dict[str, Any]:
     quoted: dict[str, Any] = _escaped(
         {
             **found["numbers"],
+            "some": {key: counted(found["numbers"][key], noun) for key, noun in _NOUNS.items()},
             "time": in_words(found["numbers"]["seconds"]),
             "model": provenance[0]["model"] if provenance else {},
             "settings": provenance[0]["settings"] if provenance else {},
