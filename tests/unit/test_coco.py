@@ -81,6 +81,24 @@ def test_photos_and_people(tmp_path: Path) -> None:
     ]
 
 
+def test_members_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
+    names = ["DCIM/x.jpg", "DCIM/x.jpg", "./DCIM//x.jpg", "DCIM/x.png", "x~5", "x", "x", "", ""]
+    publish(tmp_path, {"a": [(name, no_person()) for name in names], "b": [("x", no_person())]})
+    found = [(image["file_name"], image["member"]) for image in export(tmp_path)["images"]]
+    assert found == [
+        ("a/DCIM/x.jpg", "DCIM/x.jpg"),
+        ("a/DCIM/x~1.jpg", "DCIM/x.jpg"),
+        ("a/DCIM/x~2.jpg", "./DCIM//x.jpg"),
+        ("a/DCIM/x.png", "DCIM/x.png"),
+        ("a/x~5", "x~5"),
+        ("a/x", "x"),
+        ("a/x~6", "x"),
+        ("a/", ""),
+        ("a/~8", ""),
+        ("b/x", "x"),
+    ]
+
+
 def test_pycocotools_loads_it(tmp_path: Path) -> None:
     members = [(name, person((1.0, 2.0, 30.0, 40.0), (3.0, 4.0, 50.0, 60.0))) for name in UGLY_NAMES]
     publish(tmp_path, {"a": [*members, ("x.jpg", no_person())], "NA": members})

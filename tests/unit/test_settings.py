@@ -46,6 +46,8 @@ def test_config_yaml_holds_every_default() -> None:
         ({"model": None}, "model", "text"),
         ({"model": "best.onnx"}, "model", ".pt"),
         ({"output": "out{put}"}, "output", "braces"),
+        ({"output": "out/<results>"}, "output", "words in < >"),
+        ({"model": "<a>.pt"}, "model", "words in < >"),
         ({"output": "s3://bucket/out"}, "output", "upload_to takes a URL"),
         ({"upload_to": "/mnt/results"}, "upload_to", "such as s3://bucket/folder, or none"),
         ({"gpus_per_archive": 0}, "gpus_per_archive", "from 1"),

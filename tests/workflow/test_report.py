@@ -127,6 +127,8 @@ def check(report: Report, output: Path) -> None:
                 assert entry.startswith(file.stem)
                 picture = report.show(entry)
                 assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1280
+                box = picture.bounding_box()
+                assert box is not None and box["width"] > 500, entry  # the menu leaves room for it
                 assert file.stat().st_size <= 0.21 * MEGABYTES
 
     assert report.entries("4 To look at twice") == LISTS
@@ -215,7 +217,12 @@ def test_settings_of_the_report_remake_pictures_and_no_archive(pictured: Workflo
         {"nobody": [without("a.jpg", 0.1), without("b.jpg")]},
         {"failures": [failed("a.jpg"), failed("b </script>.jpg", "odd </script>")], "broken": None},
         {"everybody": [people("a.jpg", 0.9)]},
-        {"a < script": [people("a.jpg", 0.9)], "only photos": [without("b.jpg", 0.2)], "empty": []},
+        {
+            "a < script": [people("a.jpg", 0.9)],
+            "only photos": [without("b.jpg", 0.2)],
+            "empty": [],
+            " ".join(f"word{i}" for i in range(24)): [people("a.jpg", 0.8), without("b.jpg", 0.1)],
+        },
     ],
     ids=lambda archives: next(iter(archives)),
 )

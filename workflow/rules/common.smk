@@ -9,6 +9,7 @@ SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 from zipcrop import RESULTS_VERSION, catalog, device, errors, lock, model, progress, settings, source, staging
+from zipcrop.exports import EXPORTS_VERSION
 from zipcrop.report import REPORT_VERSION, caption, label, survey_file
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even

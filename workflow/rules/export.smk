@@ -16,6 +16,7 @@ rule export_coco:
         runtime=report_minutes,
         in_turn=in_turn,
     params:
+        version=EXPORTS_VERSION,
         script=script("export_coco.py"),
         output=untracked(OUTPUT),
     shell:
@@ -41,6 +42,7 @@ rule export_yolo:
         runtime=report_minutes,
         in_turn=in_turn,
     params:
+        version=EXPORTS_VERSION,
         script=script("export_yolo.py"),
         output=untracked(OUTPUT),
     shell:

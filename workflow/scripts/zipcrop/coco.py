@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from zipcrop import exports
 from zipcrop.exports import Counts, Detection, ManifestEntry
@@ -30,7 +30,8 @@ def path(output: Path) -> Path:
 def write(output: Path, archives: Iterable[str]) -> Counts:
     """Writes all photos of `archives`, in their order, with their people: what has a crop is an annotation.
 
-    Photos and people go to the disk as they come, so that memory does not grow with their number. Raises OSError where
+    Photos and people go to the disk as they come, so that memory does not grow with their number, but for the names of
+    one archive at a time. Raises OSError where
     the machine is at fault; then the file is as it was.
     """
     photos = people = 0
@@ -38,9 +39,9 @@ def write(output: Path, archives: Iterable[str]) -> Counts:
         # The images stand before the annotations in the file, but both come in one pass.
         with tempfile.TemporaryFile("w+", encoding="ascii", dir=part.parent) as annotations:
             file.write(_encode(_HEAD)[:-1] + ',\n"images": [')
-            for archive, photo in _photos(output, archives):
+            for archive, name, photo in _photos(output, archives):
                 photos += 1
-                file.write(f"{',' if photos > 1 else ''}\n{_image(photos, archive, photo)}")
+                file.write(f"{',' if photos > 1 else ''}\n{_image(photos, archive, name, photo)}")
                 for person in photo.people:
                     people += 1
                     annotations.write(f"{',' if people > 1 else ''}\n{_annotation(people, photos, person)}")
@@ -51,18 +52,25 @@ def write(output: Path, archives: Iterable[str]) -> Counts:
     return Counts(photos, people)
 
 
-def _photos(output: Path, archives: Iterable[str]) -> Iterator[tuple[str, ManifestEntry]]:
+def _photos(output: Path, archives: Iterable[str]) -> Iterator[tuple[str, str, ManifestEntry]]:
+    """All photos, each with its archive and a name that no other one of it has."""
     for archive in archives:
+        taken: set[str] = set()
         for entry in exports.entries(output, archive):
             if entry.status in _PHOTOS:
-                yield archive, entry
+                name = _unpacked(entry.member)
+                while name in taken:  # tools go by the name alone, and would take one's people for the other's
+                    path = PurePosixPath(name)
+                    name = str(path.parent / f"{path.stem}~{entry.index}{path.suffix}")
+                taken.add(name)
+                yield archive, name, entry
 
 
 # JSON put together by hand: the encoder would take a third of the time.
-def _image(number: int, archive: str, photo: ManifestEntry) -> str:
+def _image(number: int, archive: str, name: str, photo: ManifestEntry) -> str:
     return (
         f'{{"id": {number}, "width": {photo.width}, "height": {photo.height},'
-        f' "file_name": {_encode(f"{archive}/{_unpacked(photo.member)}")}, "archive": {_encode(archive)},'
+        f' "file_name": {_encode(f"{archive}/{name}")}, "archive": {_encode(archive)},'
         f' "member": {_encode(photo.member)}, "member_index": {photo.index}, "status": "{photo.status}"}}'
     )
 

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from zipcrop import manifest
 
+EXPORTS_VERSION = 1
+"""Raised by hand whenever the same results would be exported in another way, so that a new release does it anew."""
+
 
 class Detection(NamedTuple):  # there are as many as crops, and a tuple is made fastest
     """A person that has a crop: the box in pixels of the upright photo, clipped to it, and the confidence."""
