@@ -98,7 +98,7 @@ def _octaves(persons: pd.DataFrame) -> pd.Series:
 
 
 def _entries(rows: pd.DataFrame) -> list[Entry]:
-    columns = ["archive", "member", "member_index", "width", "height", "person", "confidence", "file"]
+    columns = ["archive", "member", "member_index", "width", "height", "confidence", "file"]
     boxes = rows[["x1", "y1", "x2", "y2"]].to_numpy().tolist()
     places = rows.reindex(columns=["crop_x", "crop_y", "crop_width", "crop_height"]).to_numpy().tolist()
     return [
