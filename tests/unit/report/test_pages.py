@@ -48,6 +48,7 @@ def test_lists_name_archive_member_and_setting(written: dict[str, str]) -> None:
     unsure = text(written["unsure"])
     assert "b & c" in unsure
     assert "same.jpg #0" in unsure
+    assert "Person/b & c/same_0.jpg" in unsure
     assert "confidence 0.30" in unsure
     assert "raise confidence (now 0.25)" in unsure
     assert "2 of 7; report.list_length" in unsure
@@ -55,6 +56,7 @@ def test_lists_name_archive_member_and_setting(written: dict[str, str]) -> None:
     assert "5 people" in text(written["crowds"])
     assert "1 in all." in text(written["almost"])
     assert "empty.jpg #1" in text(written["almost"])
+    assert "No_Person/" not in text(written["almost"])
     assert "lower confidence (now 0.25)" in text(written["almost"])
     assert "2 copies" in text(written["duplicates"])
     for gallery in pages.GALLERIES:
@@ -64,6 +66,21 @@ def test_lists_name_archive_member_and_setting(written: dict[str, str]) -> None:
 def test_failures_say_what_is_left_out(written: dict[str, str]) -> None:
     assert "3 of 4; report.failures_listed" in text(written["failures"])
     assert '<td class="number">4</td><td>cannot be decoded: damaged</td>' in written["failures"]
+
+
+def test_only_an_archive_that_failed_as_a_whole_is_called_one(tmp_path: Path) -> None:
+    written = write(tmp_path, {"a": [failed("")], "b": None})["failures"]
+    assert r"[\"a\", \"\", 0, " in written
+    assert r"[\"b\", \"(the archive itself)\", -1, " in written
+
+
+def test_an_int8_model_is_part_of_the_provenance(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": [people("x.jpg", 0.9)], "b": [people("x.jpg", 0.9)]})
+    record = (tmp_path / "manifests/a.json").read_text()
+    (tmp_path / "manifests/a.json").write_text(record.replace('"quantized": ""', f'"quantized": "{"cd" * 32}"'))
+    page = pages.provenance(survey(tmp_path, summary.read(tmp_path / "summary.csv"), 5, 5))
+    assert page.count("sha256 of the int8 model") == page.count("cd" * 32) == 1
+    assert "the same int8 model is" in page
 
 
 def test_provenance_has_what_the_records_say(written: dict[str, str]) -> None:
@@ -93,4 +110,5 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     written = write(tmp_path, {name: [people(name, 0.3), without(f"n{name}", 0.2), failed(UGLY, UGLY)]})
     for page in written.values():
         assert '<script>alert("1")' not in page
+        assert 'alt="<' not in page
     assert name in text(written["unsure"])

@@ -94,6 +94,7 @@ def test_crowds_name_everybody(tmp_path: Path) -> None:
     (crowd,) = of(tmp_path)["picks"]["crowds"]
     assert (crowd["archive"], crowd["member"]) == ("b", "six.jpg")
     assert [each["file"] for each in crowd["people"]] == [f"Person/b/six_{k}.jpg" for k in range(6)]
+    assert [each["crop"] for each in crowd["people"]] == [[20 + 60 * k, 100, 55, 160] for k in range(6)]
     assert of(tmp_path)["numbers"]["crowded"] == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-LONGEST = 34
+_LONGEST = 34
 """Columns."""
 _JOINERS = "\u200c\u200d"
 """Not printable by themselves, but Persian and emoji are made with them."""
@@ -16,7 +16,7 @@ def of_sheet(archives: list[str], rank: int) -> str:
     return f"{rank:04d} {shortened(archives[rank - 1]).replace('<', '‹')}"
 
 
-def shortened(name: str, longest: int = LONGEST) -> str:
+def shortened(name: str, longest: int = _LONGEST) -> str:
     """`name` with its middle left out where it takes more than `longest` columns; wide characters take two."""
     safe = printable(name)
     if _columns(safe) <= longest:

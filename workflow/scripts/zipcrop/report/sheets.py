@@ -30,23 +30,48 @@ class Sampling:
     photos_per_sheet: int
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What sheets of one kind show."""
+
+    status: str
+    """Of the manifest's rows."""
+    column: str
+    """Of the summary, which says how many there are."""
+    noun: str
+    layout: Layout
+    order: str
+    rising: bool
+    """Whether the lowest confidence comes first."""
+
+
+_CROPS = _Kind("person", "crops", "crop", sheet.CROPS, "least sure first", rising=True)
+_PHOTOS = _Kind(
+    "no_person",
+    "no_person_images",
+    "photo without people",
+    sheet.PHOTOS,
+    "those nearest to a person first",
+    rising=False,
+)
+
+
 def draw_all(survey: dict[str, Any], output: Path, crops: Path, photos: Path, sampling: Sampling, threads: int) -> None:
     """Writes contact sheets of archives of `survey`, done in the folder `output`: of crops into the folder `crops`, and
     of photos without people into `photos`, each as `<rank>.jpg`, of the worst archives that have any."""
-    for folder in (crops, photos):
-        folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(threads) as pool:
-        for rank, archive, number in _chosen(survey, "crops", sampling.sheets):
-            sample = _sample(_rows(output, archive, "person"), number, sampling.crops_per_sheet, sampling.seed, archive)
-            tiles = _tiles(sample[::-1], output, sheet.CROPS, pool)
-            subtitle = f"{_number(len(sample), number, 'crop')}, least sure first"
-            (crops / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, sheet.CROPS))
-        for rank, archive, number in _chosen(survey, "no_person_images", sampling.sheets):
-            rows = _rows(output, archive, "no_person")
-            sample = _sample(rows, number, sampling.photos_per_sheet, sampling.seed, archive)
-            tiles = _tiles(sample, output, sheet.PHOTOS, pool)
-            subtitle = f"{_number(len(sample), number, 'photo without people')}, those nearest to a person first"
-            (photos / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, sheet.PHOTOS))
+        for kind, folder, most in (
+            (_CROPS, crops, sampling.crops_per_sheet),
+            (_PHOTOS, photos, sampling.photos_per_sheet),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            for rank, archive, number in _chosen(survey, kind.column, sampling.sheets):
+                sample = _sample(_rows(output, archive, kind.status), number, most, sampling.seed, archive)
+                if kind.rising:
+                    sample.reverse()
+                tiles = _tiles(sample, output, kind.layout, pool)
+                subtitle = f"{_number(len(sample), number, kind.noun)}, {kind.order}"
+                (folder / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, kind.layout))
 
 
 def _chosen(survey: dict[str, Any], column: str, most: int) -> Iterator[tuple[int, str, int]]:
