@@ -1,4 +1,4 @@
-"""Measures results against true boxes: AP, precision and recall of the persons in the manifests.
+"""Measures results against true boxes: AP, precision and recall of the persons in the manifests, by size, too.
 
 usage: evaluate.py TRUTH.csv OUTPUT [OUTPUT ...]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from average_precision import IOUS, average_precision, match
+from average_precision import IOUS, SIZES, area, average_precision, match
 
 EDGES = ["x1", "y1", "x2", "y2"]
 Photos = dict[tuple[str, str], np.ndarray]
@@ -55,11 +55,10 @@ def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, f
     missing = [key for key in truth if key not in detections]
     if missing:
         print(f"warning: {len(missing)} photos, such as {missing[0]}, are in no manifest and count as without people")
-    found = [detections.get(key, np.zeros((0, 5))) for key in truth]
-    boxes = list(truth.values())
+    found, boxes = _paired(detections, truth)
     precisions = [average_precision(found, boxes, threshold) for threshold in IOUS]
     sure = [persons[persons[:, 4] > confidence] for persons in found]
-    true = sum(int(match(persons[:, :4], each, 0.5).sum()) for persons, each in zip(sure, boxes, strict=True))
+    true = sum(len(_found(persons, each)) for persons, each in zip(sure, boxes, strict=True))
     return {
         "AP50": 100 * precisions[0],
         "AP50-95": 100 * float(np.mean(precisions)),
@@ -70,6 +69,36 @@ def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, f
     }
 
 
+def measure_sizes(detections: Photos, truth: Photos, confidence: float) -> dict[str, dict[str, float]]:
+    """By COCO's sizes: how many true persons there are, AP50 and AP50-95, and the recall of `measure`."""
+    found, boxes = _paired(detections, truth)
+    sure = [_found(persons[persons[:, 4] > confidence], each) for persons, each in zip(found, boxes, strict=True)]
+    sizes = {}
+    for name, (least, greatest) in SIZES.items():
+        inside = [(area(each) >= least) & (area(each) <= greatest) for each in boxes]
+        persons = sum(int(each.sum()) for each in inside)
+        precisions = [average_precision(found, boxes, threshold, SIZES[name]) for threshold in IOUS]
+        hits = sum(int(each[rows].sum()) for rows, each in zip(sure, inside, strict=True))
+        sizes[name] = {
+            "true persons": persons,
+            "AP50": 100 * precisions[0],
+            "AP50-95": 100 * float(np.mean(precisions)),
+            "recall": 100 * hits / max(1, persons),
+        }
+    return sizes
+
+
+def _paired(detections: Photos, truth: Photos) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The detections and the true boxes of each photo in `truth`."""
+    return [detections.get(key, np.zeros((0, 5))) for key in truth], list(truth.values())
+
+
+def _found(persons: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The rows of the true `boxes` that `persons` find at IoU 0.5."""
+    matched = match(persons[np.argsort(-persons[:, 4], kind="mergesort"), :4], boxes, 0.5)
+    return matched[matched >= 0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("truth", type=Path)
@@ -77,9 +106,15 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=0.25, help="for precision, recall and counts")
     options = parser.parse_args()
     truth = read_truth(options.truth)
-    results = {str(output): measure(read_detections(output), truth, options.confidence) for output in options.outputs}
-    table = pd.DataFrame(results).T
-    print(table.to_string(float_format="%.2f"))
+    detections = {str(output): read_detections(output) for output in options.outputs}
+    table = pd.DataFrame({name: measure(each, truth, options.confidence) for name, each in detections.items()}).T
+    print(
+        f"precision, recall and counts: of persons above {options.confidence}\n\n{table.to_string(float_format='%.2f')}"
+    )
+    for name, each in detections.items():
+        sizes = pd.DataFrame(measure_sizes(each, truth, options.confidence)).T
+        print(f"\n{name}, by size: small up to 32 x 32 pixels, medium up to 96 x 96, as in COCO")
+        print(sizes.astype({"true persons": int}).to_string(float_format="%.2f"))
     if len(table) > 1:
         print("\ndifference from the first")
         print((table.iloc[1:] - table.iloc[0]).to_string(float_format="%+.2f"))

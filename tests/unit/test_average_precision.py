@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from average_precision import IOUS, average_precision
+from average_precision import IOUS, SIZES, average_precision
 
 
 def random_boxes(generator: np.random.Generator, count: int) -> np.ndarray:
@@ -24,7 +24,7 @@ def photos(seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     detections, truth = [], []
     for number in range(40):
         true = random_boxes(generator, int(generator.integers(0, 8)))
-        near = true + generator.normal(0, 8, true.shape)
+        near = true + generator.normal(0, 0.08, true.shape) * np.tile(true[:, 2:] - true[:, :2], 2)
         near = near[generator.random(len(near)) < 0.8]
         boxes = np.vstack([near, random_boxes(generator, 150 if number == 0 else int(generator.integers(0, 6)))])
         if seed % 2:  # on a coarse grid IoUs are often equal, or a threshold exactly
@@ -38,7 +38,7 @@ def photos(seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def coco_average_precision(detections: list[np.ndarray], truth: list[np.ndarray]) -> np.ndarray:
-    """By IoU threshold, as pycocotools measures it."""
+    """By IoU threshold and size, (10, 4), as pycocotools measures it."""
 
     def xywh(box: np.ndarray) -> list[float]:
         return [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])]
@@ -65,15 +65,17 @@ def coco_average_precision(detections: list[np.ndarray], truth: list[np.ndarray]
         evaluation = COCOeval(coco, coco.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"][:, :, 0, 0, -1].mean(axis=1)
+    return evaluation.eval["precision"][:, :, 0, :, -1].mean(axis=1)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_pycocotools(seed: int) -> None:
     detections, truth = photos(seed)
     expected = coco_average_precision(detections, truth)
-    assert 0.1 < expected[0] < 0.9
-    assert [average_precision(detections, truth, threshold) for threshold in IOUS] == pytest.approx(expected, abs=1e-9)
+    assert expected[0, 0] > 0.1
+    assert ((expected[0] > 0) & (expected[0] < 0.9)).all()
+    measured = [[average_precision(detections, truth, iou, areas) for areas in SIZES.values()] for iou in IOUS]
+    assert np.array(measured) == pytest.approx(expected, abs=1e-9)
 
 
 def test_perfect_and_hopeless() -> None:

@@ -1,0 +1,46 @@
+"""The recipe of the bundled detector, for two steps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from support import ROOT
+
+from make_archives import MAN_IN_BLACK, PAVEMENT, ROOF, TREE, TWO_MEN, photo
+from zipcrop import weights
+
+
+def test_two_steps_make_weights_and_a_record(tmp_path: Path) -> None:
+    photos = tmp_path / "set" / "images"
+    labels = tmp_path / "set" / "labels"
+    photos.mkdir(parents=True)
+    labels.mkdir()
+    for name, box in {"men": TWO_MEN, "man": MAN_IN_BLACK, "pavement": PAVEMENT, "roof": ROOF, "tree": TREE}.items():
+        photo("bus.jpg").crop(box).save(photos / f"{name}.jpg")
+        (labels / f"{name}.txt").write_text("0 0.5 0.5 0.8 0.9\n" if name in {"men", "man"} else "")
+    result = tmp_path / "results" / "tiny.pt"
+    command = [sys.executable, ROOT / "demo" / "train.py", tmp_path / "set", result, "mixup=0.2"]
+    size = ["--epochs", "1", "--image-size", "64", "--batch", "2", "--held-out", "0.2", "--seed", "7"]
+    subprocess.run([*command, *size], check=True)
+
+    record = json.loads(result.with_suffix(".json").read_text())
+    assert (record["steps"], record["seed"], record["recipe"]["mixup"]) == (2, 7, 0.2)
+    assert record["dataset"] == {"name": "set", "sha256": "", "images": 4, "held_out": 1, "persons": 2}
+    assert len(record["held_out_results"]) == 1
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert result.stat().st_size < 7e6
+    assert str(tmp_path).encode() not in result.read_bytes()
+    stored = torch.load(result, weights_only=False)["model"]
+    assert {parameter.dtype for parameter in stored.parameters()} == {torch.float16}
+    assert weights.load(result).names == {0: "person"}
+
+
+def test_a_wrong_set_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "demo" / "train.py", tmp_path, tmp_path / "tiny.pt"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"{tmp_path} has 0 images in a folder called images; at least 2 are needed"
