@@ -1,7 +1,7 @@
 # Everything is installed into .venv and called from there, so no environment has to be activated.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-int8 run demo demo-archives test test-all test-slurm bench lint format lock clean
+.PHONY: help setup setup-int8 run demo demo-archives card test test-all test-slurm bench lint format lock clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -35,6 +35,13 @@ demo: setup demo-archives ## run the workflow on sample archives with the bundle
 		'What became of what:   demo/output/manifests' \
 		'One row per archive:   demo/output/summary.csv' \
 		'Report for a browser:  demo/report.html'
+
+card: setup ## measure the bundled detector as its model card does (TRUTH=truth.csv RAW_ZIPS=folder)
+	@test -f "$(TRUTH)" -a -d "$(RAW_ZIPS)" || \
+		{ echo "name a table of true boxes and a folder of archives: make card TRUTH=truth.csv RAW_ZIPS=raw_zips" >&2; exit 1; }
+	$(BIN)/snakemake --cores all $(DEMO) --config "raw_zips=$(RAW_ZIPS)" output=demo/measured confidence=0.01
+	$(BIN)/python benchmarks/evaluate.py "$(TRUTH)" demo/measured --confidence 0.25
+	$(BIN)/python benchmarks/evaluate.py "$(TRUTH)" demo/measured --confidence 0.35
 
 demo-archives: setup
 	$(BIN)/python demo/make_archives.py demo/raw_zips
@@ -70,7 +77,7 @@ lock: $(UV_STAMP) ## pin the dependencies anew after an edit of envs/*.in (LOCK=
 	$(COMPILE) $(LOCK) envs/requirements-dev.in -o envs/requirements-dev.txt
 
 clean: ## remove .venv, caches and the demo's output; your archives, results and rerun records stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo/raw_zips demo/output demo/report.html
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo/raw_zips demo/output demo/measured demo/report.html
 	find workflow tests demo -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps are written last: whatever was interrupted is done again.

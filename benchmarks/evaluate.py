@@ -51,17 +51,15 @@ def read_detections(output: Path) -> Photos:
 
 
 def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, float]:
-    """AP50 and AP50-95, and, of persons from `confidence` up, precision and recall at IoU 0.5; all in percent."""
+    """AP50 and AP50-95, and, of persons above `confidence`, precision and recall at IoU 0.5; all in percent."""
     missing = [key for key in truth if key not in detections]
     if missing:
         print(f"warning: {len(missing)} photos, such as {missing[0]}, are in no manifest and count as without people")
     found, boxes = _paired(detections, truth)
-    precisions = [average_precision(found, boxes, threshold) for threshold in IOUS]
     sure = [persons[persons[:, 4] > confidence] for persons in found]
     true = sum(len(_found(persons, each)) for persons, each in zip(sure, boxes, strict=True))
     return {
-        "AP50": 100 * precisions[0],
-        "AP50-95": 100 * float(np.mean(precisions)),
+        **_average_precisions(found, boxes, "all"),
         "precision": 100 * true / max(1, sum(map(len, sure))),
         "recall": 100 * true / max(1, sum(map(len, boxes))),
         "persons": sum(map(len, sure)),
@@ -70,22 +68,25 @@ def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, f
 
 
 def measure_sizes(detections: Photos, truth: Photos, confidence: float) -> dict[str, dict[str, float]]:
-    """By COCO's sizes: how many true persons there are, AP50 and AP50-95, and the recall of `measure`."""
+    """By COCO's sizes: how many true persons there are, AP50 and AP50-95, and the recall as in `measure`."""
     found, boxes = _paired(detections, truth)
-    sure = [_found(persons[persons[:, 4] > confidence], each) for persons, each in zip(found, boxes, strict=True)]
+    hits = [_found(persons[persons[:, 4] > confidence], each) for persons, each in zip(found, boxes, strict=True)]
     sizes = {}
-    for name, (least, greatest) in SIZES.items():
+    for size, (least, greatest) in SIZES.items():
         inside = [(area(each) >= least) & (area(each) <= greatest) for each in boxes]
         persons = sum(int(each.sum()) for each in inside)
-        precisions = [average_precision(found, boxes, threshold, SIZES[name]) for threshold in IOUS]
-        hits = sum(int(each[rows].sum()) for rows, each in zip(sure, inside, strict=True))
-        sizes[name] = {
+        true = sum(int(each[rows].sum()) for rows, each in zip(hits, inside, strict=True))
+        sizes[size] = {
             "true persons": persons,
-            "AP50": 100 * precisions[0],
-            "AP50-95": 100 * float(np.mean(precisions)),
-            "recall": 100 * hits / max(1, persons),
+            **_average_precisions(found, boxes, size),
+            "recall": 100 * true / max(1, persons),
         }
     return sizes
+
+
+def _average_precisions(found: list[np.ndarray], boxes: list[np.ndarray], size: str) -> dict[str, float]:
+    precisions = [average_precision(found, boxes, threshold, SIZES[size]) for threshold in IOUS]
+    return {"AP50": 100 * precisions[0], "AP50-95": 100 * float(np.mean(precisions))}
 
 
 def _paired(detections: Photos, truth: Photos) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -108,9 +109,8 @@ def main() -> None:
     truth = read_truth(options.truth)
     detections = {str(output): read_detections(output) for output in options.outputs}
     table = pd.DataFrame({name: measure(each, truth, options.confidence) for name, each in detections.items()}).T
-    print(
-        f"precision, recall and counts: of persons above {options.confidence}\n\n{table.to_string(float_format='%.2f')}"
-    )
+    print(f"precision, recall and counts: of persons above {options.confidence}\n")
+    print(table.to_string(float_format="%.2f"))
     for name, each in detections.items():
         sizes = pd.DataFrame(measure_sizes(each, truth, options.confidence)).T
         print(f"\n{name}, by size: small up to 32 x 32 pixels, medium up to 96 x 96, as in COCO")

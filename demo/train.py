@@ -127,6 +127,8 @@ def strip(checkpoint: Path, weights: Path, image_size: int) -> None:
         parameter.requires_grad = False
     weights.parent.mkdir(parents=True, exist_ok=True)
     content = {
+        # Keys without content, too, are what readers of ultralytics' files may ask for.
+        **dict.fromkeys(("best_fitness", "ema", "optimizer", "scaler", "updates")),
         "model": model.half(),
         "train_args": model.args,
         "epoch": -1,

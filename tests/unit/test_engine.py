@@ -80,10 +80,14 @@ def test_the_torch_engine_has_nms_of_torchvision() -> None:
 
 def test_scores_reach_down_to_the_floor(model_json: Path) -> None:
     for name in ("openvino", "torch"):
-        letterbox = Letterbox.fit(*images()[0].shape[:2], IMAGE_SIZE, 32)
-        (persons,) = load(name, model_json).detect(letterbox.apply(images()[0])[np.newaxis])
-        assert 0.05 <= persons[:, 4].min() < 0.1
-        assert (np.diff(persons[:, 4]) <= 0).all()
+        engine = load(name, model_json)
+        scores = []
+        for image in images():
+            letterbox = Letterbox.fit(*image.shape[:2], IMAGE_SIZE, 32)
+            (persons,) = engine.detect(letterbox.apply(image)[np.newaxis])
+            assert (np.diff(persons[:, 4]) <= 0).all()
+            scores += persons[:, 4].tolist()
+        assert 0.05 <= min(scores) < 0.1
 
 
 def test_boxes_of_an_f16_network_are_not_rounded_to_f16(model_json: Path) -> None:
