@@ -112,7 +112,10 @@ def train(data: Split, weights: Path, folder: Path, options: argparse.Namespace,
     }
     if taken := fixed.keys() & recipe.keys():
         sys.exit(f"{min(taken)} is not part of the recipe; `train.py --help` lists the options that there are instead")
-    trainer = Trainer(overrides={**recipe, **fixed})
+    try:
+        trainer = Trainer(overrides={**recipe, **fixed})
+    except (SyntaxError, TypeError, ValueError) as error:  # how ultralytics refuses settings
+        sys.exit(str(error).strip())
     trainer.train()
     return trainer
 
@@ -164,8 +167,8 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="a ZIP archive or a folder")
     parser.add_argument("weights", type=Path, help="the file to write")
     parser.add_argument("recipe", nargs="*", metavar="KEY=VALUE", help="a setting of ultralytics, such as lr0=0.02")
-    parser.add_argument("--epochs", type=int, default=400)
-    parser.add_argument("--image-size", type=int, default=352, help="long side in pixels, a multiple of 32")
+    parser.add_argument("--epochs", type=int, default=247, help="the default is ten minutes' work of an H200")
+    parser.add_argument("--image-size", type=int, default=352, help="long side in pixels")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", type=float, default=0.05, help="the part of the images not to train on")

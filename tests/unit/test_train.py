@@ -39,8 +39,18 @@ def test_two_steps_make_weights_and_a_record(tmp_path: Path) -> None:
     assert weights.load(result).names == {0: "person"}
 
 
-def test_a_wrong_set_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "demo" / "train.py", tmp_path, tmp_path / "tiny.pt"]
-    done = subprocess.run(command, capture_output=True, text=True)
+def refusal(*arguments: str | Path) -> str:
+    done = subprocess.run([sys.executable, ROOT / "demo" / "train.py", *arguments], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"{tmp_path} has 0 images in a folder called images; at least 2 are needed"
+    return done.stderr.strip()
+
+
+def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path) -> None:
+    said = f"{tmp_path} has 0 images in a folder called images; at least 2 are needed"
+    assert refusal(tmp_path, tmp_path / "tiny.pt") == said
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b"):
+        photo("bus.jpg").crop(TREE).save(tmp_path / "images" / f"{name}.jpg")
+    assert refusal(tmp_path, tmp_path / "tiny.pt", "lr=1").startswith("'lr' is not a valid YOLO argument. Similar")
+    assert refusal(tmp_path, tmp_path / "tiny.pt", "imgsz=64").startswith("imgsz is not part of the recipe")
+    assert refusal(tmp_path, tmp_path / "tiny.pt", "lr0").startswith("lr0 is no setting; write it as KEY=VALUE")
