@@ -33,7 +33,8 @@ class Split:
 
 
 def split(source: Path, folder: Path, share: float) -> Split:
-    """Copies the training set at `source` into `folder`, where ultralytics may write, and holds out about `share` (0 to 1) of its images.
+    """Copies the training set at `source` into `folder`, where ultralytics may write, and holds out about `share` (0 to
+    1) of its images.
 
     `source` is a ZIP archive or a folder, with the images anywhere below a folder `images` and a text file for each at
     the same place below `labels`: a line `0 x y width height` per person, its box's centre and size as parts of the
