@@ -41,7 +41,8 @@ card: setup ## measure the bundled detector as its model card does (TRUTH=truth.
 		{ echo "name a table of true boxes and a folder of archives: make card TRUTH=truth.csv RAW_ZIPS=raw_zips" >&2; exit 1; }
 	$(BIN)/snakemake --cores all $(DEMO) --config "raw_zips=$(RAW_ZIPS)" output=demo/measured confidence=0.01
 	$(BIN)/python benchmarks/evaluate.py "$(TRUTH)" demo/measured --confidence 0.25
-	$(BIN)/python benchmarks/evaluate.py "$(TRUTH)" demo/measured --confidence 0.35
+	$(BIN)/python benchmarks/evaluate.py "$(TRUTH)" demo/measured \
+		--confidence "$$(awk '/^confidence:/ { print $$2 }' demo/config.yaml)"
 
 demo-archives: setup
 	$(BIN)/python demo/make_archives.py demo/raw_zips

@@ -51,7 +51,8 @@ def read_detections(output: Path) -> Photos:
 
 
 def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, float]:
-    """AP50 and AP50-95, and, of persons above `confidence`, precision and recall at IoU 0.5; all in percent."""
+    """AP50 and AP50-95, and, of persons above `confidence`, precision and recall at IoU 0.5, in percent; how many such
+    persons there are, and in how many photos with people and without."""
     missing = [key for key in truth if key not in detections]
     if missing:
         print(f"warning: {len(missing)} photos, such as {missing[0]}, are in no manifest and count as without people")
@@ -63,7 +64,8 @@ def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, f
         "precision": 100 * true / max(1, sum(map(len, sure))),
         "recall": 100 * true / max(1, sum(map(len, boxes))),
         "persons": sum(map(len, sure)),
-        "photos with people": sum(len(persons) > 0 for persons in sure),
+        "found photos": sum(len(persons) > 0 for persons, each in zip(sure, boxes, strict=True) if len(each)),
+        "false photos": sum(len(persons) > 0 for persons, each in zip(sure, boxes, strict=True) if not len(each)),
     }
 
 
@@ -109,7 +111,8 @@ def main() -> None:
     truth = read_truth(options.truth)
     detections = {str(output): read_detections(output) for output in options.outputs}
     table = pd.DataFrame({name: measure(each, truth, options.confidence) for name, each in detections.items()}).T
-    print(f"precision, recall and counts: of persons above {options.confidence}\n")
+    print(f"precision, recall and counts: of persons above {options.confidence}; found photos: with such persons, and")
+    print("rightly so; false photos: with such persons, where there is nobody\n")
     print(table.to_string(float_format="%.2f"))
     for name, each in detections.items():
         sizes = pd.DataFrame(measure_sizes(each, truth, options.confidence)).T

@@ -33,7 +33,7 @@ def test_precision_recall_and_counts(truth: Photos, detections: Photos) -> None:
     measured = evaluate.measure(detections, truth, 0.25)
     assert measured["precision"] == pytest.approx(100 / 3)
     assert measured["recall"] == pytest.approx(100 / 3)
-    assert (measured["persons"], measured["photos with people"]) == (3, 2)
+    assert (measured["persons"], measured["found photos"], measured["false photos"]) == (3, 1, 1)
     assert evaluate.measure(detections, truth, 0.1)["recall"] == pytest.approx(200 / 3)
     assert evaluate.measure(detections, truth, 0.95)["precision"] == 0
 
