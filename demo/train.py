@@ -66,7 +66,7 @@ AVERAGED = 0.02
 """The weights' moving average (EMA) reaches back about this part of all steps. Ultralytics' own, over 10,000 steps,
 would still hold the weights of the middle of a short run."""
 MEASUREMENTS = 20
-"""How often the held-out images are measured; the best weights of those times are kept."""
+"""About how often the held-out images are measured; the best weights of those times are kept."""
 
 
 class Trainer(DetectionTrainer):
