@@ -21,8 +21,7 @@ def iou(detections: np.ndarray, truth: np.ndarray) -> np.ndarray:
     upper_left = np.maximum(detections[:, np.newaxis, :2], truth[np.newaxis, :, :2])
     lower_right = np.minimum(detections[:, np.newaxis, 2:], truth[np.newaxis, :, 2:])
     shared = np.clip(lower_right - upper_left, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (detections, truth)]
-    return shared / (areas[0][:, np.newaxis] + areas[1][np.newaxis, :] - shared)
+    return shared / (area(detections)[:, np.newaxis] + area(truth)[np.newaxis, :] - shared)
 
 
 def match(boxes: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndarray:

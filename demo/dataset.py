@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +41,16 @@ def split(source: Path, folder: Path, share: float) -> Split:
     the same place below `labels`: a line `0 x y width height` per person, its box's centre and size as parts of the
     image's. No such file, or an empty one, means nobody. Which images are held out depends on their names alone.
 
-    Raises DatasetError where there are no images, or where a line is no such line.
+    Raises DatasetError where the archive is damaged, where there are no images, or where a line is no such line.
     """
     if source.is_dir():
         shutil.copytree(source, folder, dirs_exist_ok=True)
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            archive.extractall(folder)
+        try:
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise DatasetError(f"{source} is damaged ({error}); fetch it again") from None
     else:
         raise DatasetError(f"{source} is neither a folder nor a ZIP archive; name a training set in YOLO format")
     images = sorted(
@@ -73,7 +77,7 @@ def _persons(image: Path) -> int:
     parts = list(image.parts)
     parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
     labels = Path(*parts).with_suffix(".txt")
-    lines = labels.read_text().splitlines() if labels.exists() else []
+    lines = labels.read_text(errors="replace").splitlines() if labels.exists() else []
     for number, line in enumerate(lines, start=1):
         try:
             kind, *edges = map(float, line.split())

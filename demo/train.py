@@ -25,17 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+
+import moving_average
+from dataset import DatasetError, Split, split
 
 torch.set_num_threads(torch.get_num_threads())  # said before ultralytics is imported, which would make it one
 os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
-import yaml  # noqa: E402 - torch's threads first
-from ultralytics.engine import trainer as ultralytics_trainer  # noqa: E402
+from ultralytics.engine import trainer as ultralytics_trainer  # noqa: E402 - torch's threads first
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.nn.tasks import load_checkpoint  # noqa: E402
-
-from dataset import DatasetError, Split, split  # noqa: E402
 
 ARCHITECTURE = "yolov8n.yaml"
 RECIPE: dict[str, Any] = {
@@ -77,9 +78,7 @@ class Trainer(DetectionTrainer):
         # amp=False is the way.
         ultralytics_trainer.check_amp = lambda model: True
         super()._setup_train()
-        steps = math.ceil(len(self.train_loader) / self.accumulate) * self.epochs
-        reach = max(1.0, AVERAGED * steps)
-        self.ema.decay = lambda updates: (1 - 1 / reach) * (1 - math.exp(-updates / reach))
+        self.ema.decay = moving_average.decay(AVERAGED * len(self.train_loader) * self.epochs)
         every = math.ceil(self.epochs / MEASUREMENTS)
 
         def measure_now_and_then(trainer: DetectionTrainer) -> None:
@@ -128,7 +127,6 @@ def strip(checkpoint: Path, weights: Path, image_size: int) -> None:
     model.pt_path = None
     for parameter in model.parameters():
         parameter.requires_grad = False
-    weights.parent.mkdir(parents=True, exist_ok=True)
     content = {
         # Keys without content, too, are what readers of ultralytics' files may ask for.
         **dict.fromkeys(("best_fitness", "ema", "optimizer", "scaler", "updates")),
@@ -175,9 +173,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where checkpoints stay; else a temporary one")
     options = parser.parse_intermixed_args()
     recipe = {**RECIPE, **dict(_setting(text) for text in options.recipe)}
+    if options.weights.suffix != ".pt":
+        sys.exit(f"{options.weights} does not end in .pt, as the file of the weights must")
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         try:
+            options.weights.parent.mkdir(parents=True, exist_ok=True)  # now rather than after hours
             data = split(options.dataset, Path(temporary) / "dataset", options.held_out)
         except (DatasetError, OSError) as error:
             sys.exit(str(error))

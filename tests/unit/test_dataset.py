@@ -61,6 +61,12 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
 def test_what_is_no_training_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"has 1 images in a folder called images; at least 2"):
         split(make(tmp_path / "a", {"only": ""}), tmp_path / "b", 0.1)
+    damaged = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(damaged, "w") as archive:
+        archive.writestr("images/a.jpg", b"pixels")
+    damaged.write_bytes(damaged.read_bytes().replace(b"pixels", b"pixelz"))
+    with pytest.raises(DatasetError, match=r"damaged.zip is damaged \(Bad CRC"):
+        split(damaged, tmp_path / "d", 0.1)
     note = tmp_path / "note.txt"
     note.write_text("no archive")
     with pytest.raises(DatasetError, match=r"note.txt is neither a folder nor a ZIP archive"):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from support import ROOT
 
@@ -30,13 +31,29 @@ def test_two_steps_make_weights_and_a_record(tmp_path: Path) -> None:
     record = json.loads(result.with_suffix(".json").read_text())
     assert (record["steps"], record["seed"], record["recipe"]["mixup"]) == (2, 7, 0.2)
     assert record["dataset"] == {"name": "set", "sha256": "", "images": 4, "held_out": 1, "persons": 2}
-    assert len(record["held_out_results"]) == 1
+    (measured,) = record["held_out_results"]
+    assert measured["train/cls_loss"] > 0
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     assert result.stat().st_size < 7e6
     assert str(tmp_path).encode() not in result.read_bytes()
     stored = torch.load(result, weights_only=False)["model"]
     assert {parameter.dtype for parameter in stored.parameters()} == {torch.float16}
     assert weights.load(result).names == {0: "person"}
+
+
+@pytest.mark.slow
+def test_a_long_run_is_measured_now_and_then(tmp_path: Path) -> None:
+    images = tmp_path / "set" / "images"
+    images.mkdir(parents=True)
+    (tmp_path / "set" / "labels").mkdir()
+    for name in ("a", "b", "c"):
+        photo("bus.jpg").crop(MAN_IN_BLACK).save(images / f"{name}.jpg")
+        (tmp_path / "set" / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.8 0.9\n")
+    result = tmp_path / "tiny.pt"
+    command = [sys.executable, ROOT / "demo" / "train.py", tmp_path / "set", result, "--epochs", "43"]
+    subprocess.run([*command, "--image-size", "64", "--batch", "2"], check=True)
+    record = json.loads(result.with_suffix(".json").read_text())
+    assert [row["epoch"] for row in record["held_out_results"]] == [*range(3, 43, 3), 43]
 
 
 def refusal(*arguments: str | Path) -> str:
@@ -53,4 +70,5 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path) -> None:
         photo("bus.jpg").crop(TREE).save(tmp_path / "images" / f"{name}.jpg")
     assert refusal(tmp_path, tmp_path / "tiny.pt", "lr=1").startswith("'lr' is not a valid YOLO argument. Similar")
     assert refusal(tmp_path, tmp_path / "tiny.pt", "imgsz=64").startswith("imgsz is not part of the recipe")
+    assert refusal(tmp_path, tmp_path / "tiny").endswith("tiny does not end in .pt, as the file of the weights must")
     assert refusal(tmp_path, tmp_path / "tiny.pt", "lr0").startswith("lr0 is no setting; write it as KEY=VALUE")
