@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -127,8 +128,8 @@ def test_a_folder_that_is_anothers_is_not_used(tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.iterdir())
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDER, folder, "1", ",".join(UUIDS)]
+def start(folder: Path, *uuids: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLDER, folder, "1", ",".join(uuids or UUIDS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -144,7 +145,6 @@ def test_a_killed_job_frees_its_gpu_at_once(tmp_path: Path) -> None:
 
 
 def hold(lease: Lease) -> None:
-    print(lease.gpu.uuid, flush=True)
     time.sleep(60)
 
 
@@ -162,17 +162,46 @@ if __name__ == "__main__":
 """
 
 
-def test_a_gpu_is_not_free_before_the_last_worker_of_a_killed_job_is_gone(tmp_path: Path) -> None:
-    script = tmp_path / "job.py"
+def worker_of_a_killed_job(folder: Path) -> int:
+    """The process that holds the first of four GPUs, after its job."""
+    script = folder / "job.py"
     script.write_text(HANDING_ON)
     paths = [str(ROOT / folder) for folder in ("workflow/scripts", "tests", "tests/unit")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, script, tmp_path, ROOT / "tests" / "unit"]
+    command = [sys.executable, script, folder, ROOT / "tests" / "unit"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         worker = int(job.stdout.readline())
         job.kill()
         job.wait()
+    return worker
+
+
+def test_a_job_waits_for_a_gpu_that_a_killed_one_is_leaving_rather_than_share_one(tmp_path: Path) -> None:
+    worker = worker_of_a_killed_job(tmp_path)
+    with start(tmp_path, *UUIDS[1:]) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == f"{UUIDS[1]}\n"
+        killer = threading.Timer(0.5, os.kill, (worker, signal.SIGKILL))
+        killer.start()
+        # The running job comes first, so that it would be the one to share with.
+        with gpu.lease([FOUR[1], FOUR[0]], 1, tmp_path) as mine:
+            assert gpus(mine) == FOUR[:1]
+        other.communicate("end\n")
+
+
+def test_a_job_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_LEAVING", 0.2)
+    worker = worker_of_a_killed_job(tmp_path)
+    try:
+        with gpu.lease(FOUR[:1], 1, tmp_path) as mine:
+            assert gpus(mine) == FOUR[:1]
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_gpu_is_not_free_before_the_last_worker_of_a_killed_job_is_gone(tmp_path: Path) -> None:
+    worker = worker_of_a_killed_job(tmp_path)
     try:
         with gpu.lease(FOUR, 1, tmp_path) as mine:
             assert gpus(mine) == FOUR[1:2]

@@ -36,9 +36,13 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], env=environment, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-        with pytest.raises(lock.LockedError, match=f"^process {holder.pid} on "):
+        with pytest.raises(lock.LockedError, match=f"^process {holder.pid} on ") as refused:
             lock.acquire(path)
+        assert not refused.value.taker_has_ended()
         holder.send_signal(signal.SIGKILL)
+    assert refused.value.taker_has_ended()
+    assert not lock.LockedError(f"process {holder.pid} on another-host").taker_has_ended()
+    assert not lock.LockedError("another process").taker_has_ended()
     lock.acquire(path).close()
 
 

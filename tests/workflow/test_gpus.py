@@ -7,13 +7,17 @@ import contextlib
 import json
 import random
 import time
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 from support import Workflow, encoded, make_zip, patched_everywhere
+
+from zipcrop import gpu
 
 DRIVER = """
 class NVMLError(Exception):
@@ -22,7 +26,7 @@ class NVMLError(Exception):
 nvmlInit = nvmlShutdown = lambda: None
 nvmlDeviceGetCount = lambda: 4
 nvmlDeviceGetHandleByIndex = lambda index: index
-nvmlDeviceGetUUID = lambda index: f"GPU-{index}"
+nvmlDeviceGetUUID = lambda index: UUIDS[index]
 """
 # Another loader of engines, which notes what it is called with, and which job is on a GPU where there is one already.
 ENGINE = """
@@ -55,8 +59,10 @@ class Pretended:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Leases hold for the whole machine: with the same GPUs, tests that run at once would share them.
+        self.uuids = [f"GPU-{number}-{uuid.uuid4()}" for number in range(4)]
         self.environment = patched_everywhere(folder, "zipcrop.engine", ENGINE)
-        (folder / "pynvml.py").write_text(DRIVER)
+        (folder / "pynvml.py").write_text(f"UUIDS = {self.uuids}\n{DRIVER}")
 
     def used(self) -> list[tuple[str, str, str]]:
         """Job, GPU, and whether it was alone there, for each worker."""
@@ -65,8 +71,12 @@ class Pretended:
 
 
 @pytest.fixture
-def pretended(tmp_path: Path) -> Pretended:
-    return Pretended(tmp_path / "gpus")
+def pretended(tmp_path: Path) -> Iterator[Pretended]:
+    four = Pretended(tmp_path / "gpus")
+    yield four
+    for name in four.uuids:
+        for lease in gpu.LEASES.glob(f"{name}.*"):
+            lease.unlink()
 
 
 def workflow_with(folder: Path, archives: int, photos: int) -> Workflow:
@@ -81,29 +91,30 @@ def workflow_with(folder: Path, archives: int, photos: int) -> Workflow:
 
 def test_jobs_take_the_visible_gpus_in_turns(tmp_path: Path, pretended: Pretended) -> None:
     workflow = workflow_with(tmp_path / "run", 4, 1)
-    environment = {**pretended.environment, "CUDA_VISIBLE_DEVICES": "3,GPU-1"}
+    environment = {**pretended.environment, "CUDA_VISIBLE_DEVICES": f"3,{pretended.uuids[1]}"}
     result = workflow.run("--cores", "8", "--resources", "gpu=2", env=environment)
     assert result.returncode == 0, result.stdout
     records = [json.loads((workflow.folder / f"output/manifests/{number}.json").read_text()) for number in range(4)]
-    assert {tuple(record["gpus"]) for record in records} == {("GPU-3",), ("GPU-1",)}
+    assert {tuple(record["gpus"]) for record in records} == {(pretended.uuids[3],), (pretended.uuids[1],)}
     assert {(record["threads"], record["device"]) for record in records} == {(4, "cuda")}
     # As they were called, for CUDA may know them by those names alone.
-    assert {gpu for _, gpu, _ in pretended.used()} == {"3", "GPU-1"}
+    assert {gpu for _, gpu, _ in pretended.used()} == {"3", pretended.uuids[1]}
     assert {what for *_, what in pretended.used()} == {"alone"}
     assert workflow.jobs("--cores", "8", "--resources", "gpu=4") == {}
 
 
 @pytest.mark.slow
 def test_a_giant_archive_may_have_several_gpus(tmp_path: Path, pretended: Pretended) -> None:
-    workflow = workflow_with(tmp_path / "run", 1, 40)
+    # So many that no worker has its engine too late for any.
+    workflow = workflow_with(tmp_path / "run", 1, 300)
     result = workflow.run(
         "--cores", "8", "--resources", "gpu=4", config=["gpus_per_archive=3"], env=pretended.environment
     )
     assert result.returncode == 0, result.stdout
     record = json.loads((workflow.folder / "output/manifests/0.json").read_text())
-    assert record["gpus"] == ["GPU-0", "GPU-1", "GPU-2"]
+    assert record["gpus"] == pretended.uuids[:3]
     assert (record["workers"], record["threads"]) == (3, 8)
-    assert Counter(gpu for _, gpu, _ in pretended.used()) == {"GPU-0": 1, "GPU-1": 1, "GPU-2": 1}
+    assert Counter(gpu for _, gpu, _ in pretended.used()) == dict.fromkeys(pretended.uuids[:3], 1)
 
 
 @pytest.mark.slow
@@ -127,7 +138,7 @@ def test_no_two_of_200_jobs_with_random_kills_are_on_one_gpu(tmp_path: Path, pre
         assert snakemake.returncode == 0, output.result()[-5000:]
     used = pretended.used()
     assert killed == 70
-    assert {gpu for _, gpu, _ in used} == {"GPU-0", "GPU-1", "GPU-2", "GPU-3"}
+    assert {gpu for _, gpu, _ in used} == set(pretended.uuids)
     assert {what for *_, what in used} == {"alone"}
     assert len(workflow.summary()) == 200
 

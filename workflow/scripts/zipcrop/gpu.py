@@ -22,6 +22,8 @@ from zipcrop.errors import MachineError
 LEASES = Path(f"/tmp/zipcrop-gpus-{os.getuid()}")
 """One place for all runs of a user on a machine; not TMPDIR, which may differ from run to run."""
 _INTERVAL = 0.01
+_LEAVING = 10.0
+"""Seconds that a job waits, rather than to share a GPU, for the last processes of one that has ended."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def _inherit(gpu: GPU, descriptor: Any) -> Lease:
 @contextlib.contextmanager
 def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[list[Lease]]:
     """`count` of `gpus`, or all if there are no more, for the `with` block: those that the fewest other leases hold,
-    which is none as long as there are enough GPUs for all. The locked files are in `folder`.
+    which is none as long as there are enough GPUs for all. For that it may wait a moment for a GPU whose job has been
+    killed. The locked files are in `folder`.
 
     Raises MachineError where the folder cannot be used.
     """
@@ -105,7 +108,7 @@ def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[li
             if folder.lstat().st_uid != os.getuid():  # anybody may make it in /tmp, and put links there
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
             with _turn(folder / "turn"):
-                chosen = sorted(gpus, key=lambda gpu: _holders(folder, gpu))[:count]
+                chosen = _freest(gpus, count, folder)
                 leased = [leases.enter_context(contextlib.closing(_hold(folder, gpu))) for gpu in chosen]
         except OSError as error:
             raise MachineError.from_os_error(error, f"leasing a GPU in {folder}") from None
@@ -126,17 +129,29 @@ def _turn(path: Path) -> Iterator[None]:
         yield
 
 
-def _holders(folder: Path, gpu: GPU) -> int:
-    """How many leases hold the GPU now."""
-    return sum(_is_held(path) for path in folder.glob(f"{gpu.uuid}.*"))
+def _freest(gpus: Sequence[GPU], count: int, folder: Path) -> list[GPU]:
+    """`count` of `gpus`, those that the fewest leases hold, once none of these is about to end that would matter."""
+    patience = time.monotonic() + _LEAVING
+    while True:
+        holders = {gpu: _holders(folder, gpu) for gpu in gpus}
+        chosen = sorted(gpus, key=lambda gpu: len(holders[gpu]))[:count]
+        shared = any(holders[gpu] for gpu in chosen)
+        # A worker that was just being spawned when its job was killed needs a moment to see that.
+        leaving = any(holder.taker_has_ended() for each in holders.values() for holder in each)
+        if not (shared and leaving) or time.monotonic() > patience:
+            return chosen
+        time.sleep(_INTERVAL)
 
 
-def _is_held(path: Path) -> bool:
-    try:
-        lock.acquire(path).close()
-    except lock.LockedError:
-        return True
-    return False
+def _holders(folder: Path, gpu: GPU) -> list[lock.LockedError]:
+    """Who holds the GPU now, for each lease."""
+    holders = []
+    for path in folder.glob(f"{gpu.uuid}.*"):
+        try:
+            lock.acquire(path).close()
+        except lock.LockedError as error:
+            holders.append(error)
+    return holders
 
 
 def _hold(folder: Path, gpu: GPU) -> Lease:

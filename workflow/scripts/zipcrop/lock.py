@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 from pathlib import Path
 from typing import IO
@@ -14,8 +15,24 @@ from typing import IO
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+_HOLDER = re.compile(r"process (\d+) on (.+)")
+
+
 class LockedError(Exception):
     """Somebody else holds the lock; the message says who, such as `process 4711 on myhost`."""
+
+    def taker_has_ended(self) -> bool:
+        """Whether the process that took the lock is known to be gone: then it was handed to what holds it."""
+        named = _HOLDER.fullmatch(str(self))
+        if named is None or named[2] != socket.gethostname():
+            return False
+        try:
+            os.kill(int(named[1]), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it is somebody else's
+            pass
+        return False
 
 
 def acquire(path: Path) -> IO[str]:
