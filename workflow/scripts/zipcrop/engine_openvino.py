@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
 import numpy as np
 
-from zipcrop import imports
+from zipcrop import compiled, imports
 from zipcrop.model import Model
 from zipcrop.persons import Thresholds, select
 
@@ -41,17 +40,14 @@ class OpenVINOEngine:
         pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
         pixels.preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
         pixels.model().set_layout(ov.Layout("NCHW"))
-        self._compiled = core.compile_model(
-            steps.build(),
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "INFERENCE_PRECISION_HINT": "f32",
-                "NUM_STREAMS": threads,
-                "INFERENCE_NUM_THREADS": threads,
-                **_cache(Path(model.openvino).parent),
-            },
-        )
+        options = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        with compiled.cache(Path(model.openvino).parent / "cache") as kept:
+            self._compiled = core.compile_model(steps.build(), "CPU", options | kept)
         self._local = threading.local()
 
     def detect(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -63,9 +59,3 @@ class OpenVINOEngine:
     def _detect_one(self, image: np.ndarray) -> np.ndarray:
         output = self._local.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)[0]
         return select(output[0], self._person, self._thresholds)
-
-
-def _cache(folder: Path) -> dict[str, str]:
-    """The option that keeps the compiled network in the model's `folder`, for the archives to come. OpenVINO keys it by
-    its own version, the hardware and all options, and compiles anew what is damaged."""
-    return {"CACHE_DIR": str(folder / "cache")} if os.access(folder, os.W_OK) else {}
