@@ -43,6 +43,17 @@ def test_what_is_there_is_found_and_to_delete_it_is_nobody_elses_loss(tmp_path: 
     assert (tmp_path / "2.blob").read_bytes() == b"two"
 
 
+def test_the_second_to_compile_the_same_does_not_write_into_what_others_have_mapped(tmp_path: Path) -> None:
+    with compiled.cache(tmp_path) as late:
+        with compiled.cache(tmp_path) as early:
+            (Path(early["CACHE_DIR"]) / "1.blob").write_bytes(b"early")
+        reader = (tmp_path / "1.blob").open("rb", buffering=0)
+        (Path(late["CACHE_DIR"]) / "1.blob").write_bytes(b"late")
+    with reader:
+        assert reader.read() == b"early"
+    assert (tmp_path / "1.blob").read_bytes() == b"late"
+
+
 def test_a_folder_without_room_for_it_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with compiled.cache(tmp_path / "file" / "cache") as option:

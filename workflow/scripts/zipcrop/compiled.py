@@ -18,7 +18,7 @@ def cache(folder: Path) -> Iterator[dict[str, str]]:
     writer fails, and it maps files that another then truncates, of which the reader dies (SIGBUS; seen with 2026.4). So
     each process gets a folder of its own, with links to what is whole, and what is new is renamed into `folder` after.
 
-    Without an option where `folder` cannot be written to.
+    No option where `folder` cannot be written to.
     """
     with contextlib.ExitStack() as stack:
         own = None
@@ -28,8 +28,11 @@ def cache(folder: Path) -> Iterator[dict[str, str]]:
             for blob in folder.glob("*.blob"):
                 if os.access(blob, os.R_OK):
                     (own / blob.name).symlink_to(Path("..") / blob.name)
-        yield {"CACHE_DIR": str(own)} if own else {}
-        for blob in own.glob("*.blob") if own else ():
+        if own is None:
+            yield {}
+            return
+        yield {"CACHE_DIR": str(own)}
+        for blob in own.glob("*.blob"):
             if not blob.is_symlink():
                 with contextlib.suppress(OSError):  # the next one compiles it again
                     blob.replace(folder / blob.name)
