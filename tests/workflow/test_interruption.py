@@ -103,11 +103,12 @@ def test_killed_with_everything_below_it(
 def test_killed_before_it_could_sweep(uninterrupted: Workflow, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted.folder, tmp_path / "run", symlinks=True)
     workflow = Workflow(tmp_path / "run")
-    with Staging(tmp_path / "run" / "output", "few", "key") as staged:
-        (staged.folder / "published").touch()
-    finish(workflow)
-    assert contents(workflow) == contents(uninterrupted)
-    assert workflow.jobs() == {}
+    for _ in range(2):  # what the first time leaves in logs/ is nothing to go by
+        with Staging(workflow.folder / "output", "few", "key") as staged:
+            (staged.folder / "published").touch()
+        finish(workflow)
+        assert contents(workflow) == contents(uninterrupted)
+        assert workflow.jobs() == {}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import functools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")

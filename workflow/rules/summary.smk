@@ -26,12 +26,15 @@ rule summarize:
 
 rule clear_staging:
     output:
-        cleared=temp(touch("logs/staging_cleared")),
+        cleared=touch("logs/staging_cleared"),
     log:
         "logs/clear_staging.log",
     localrule: True
     conda:
         "../../envs/zipcrop.yaml"
+    params:
+        # Never as before: the output of a former time is no reason to leave what is staged now.
+        now=time.time_ns(),
     shell:
         # The end of every run that does anything clears it.
         "echo 'an earlier run was killed; what it kept staged goes at the end of this one' > {log:q}"
