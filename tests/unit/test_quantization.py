@@ -70,15 +70,28 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
     for name in ("bus", "zidane"):
         pixels = decode(encoded(name))
         batch = Letterbox.fit(*pixels.shape[:2], IMAGE_SIZE, f32.stride).apply(pixels)[np.newaxis]
-        found = [
-            engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.4, 0.7, 300)).detect(batch)[0]
+        f32_found, int8_found = (
+            engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.3, 0.7, 300)).detect(batch)[0]
             for model in (f32, int8)
-        ]
-        sure = [persons[persons[:, 4] > 0.4] for persons in found]
-        assert len(sure[0]) == len(sure[1]) > 0
-        assert not np.array_equal(sure[0], sure[1])
-        assert np.abs(sure[0][:, 4] - sure[1][:, 4]).max() < 0.1
-        assert np.abs(sure[0][:, :4] - sure[1][:, :4]).max() < 0.05 * IMAGE_SIZE
+        )
+        # One whose score is near the line may be on either side of it, by processor: each sure one of either model is
+        # to be found by the other, whose score may be lower by as much as is allowed below.
+        assert (f32_found[:, 4] > 0.4).any()
+        assert_all_found(f32_found, int8_found)
+        assert_all_found(int8_found, f32_found)
+        assert not np.array_equal(f32_found, int8_found)
+
+
+def assert_all_found(persons: np.ndarray, others: np.ndarray) -> None:
+    """Each of `persons` with a score above 0.4 has one of its own among `others`, of nearly its score and place."""
+    taken: set[int] = set()
+    for person in persons[persons[:, 4] > 0.4]:
+        near = (np.abs(others[:, :4] - person[:4]).max(1) < 0.05 * IMAGE_SIZE) & (
+            np.abs(others[:, 4] - person[4]) < 0.1
+        )
+        free = [index for index in np.flatnonzero(near).tolist() if index not in taken]
+        assert free, (person, others)
+        taken.add(free[0])
 
 
 def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:
