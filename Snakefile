@@ -22,9 +22,9 @@ include: "workflow/rules/upload.smk"
 onstart:
     check_names()
     lock_output()
+    remember_forced()
 
 
-# Snakemake has noted by now which jobs have ended.
 onsuccess:
     sweep_output()
 

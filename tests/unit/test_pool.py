@@ -36,6 +36,7 @@ class FakeTask:
     chunk: int = 8
     threads: int = 1
     log: Path = Path("some.log")
+    zip: str = "some.zip"
 
 
 def fake_worker(

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +11,39 @@ from typing import Any
 
 import pytest
 
-from zipcrop import manifest
+from zipcrop import files, manifest
 from zipcrop import staging as staging_module
 from zipcrop.errors import MachineError, ZipcropError
-from zipcrop.manifest import Outcome, Person
-from zipcrop.staging import Staging, has_leftovers, sweep
+from zipcrop.manifest import Content, Outcome, Person
+from zipcrop.staging import Staging, force, forced, has_leftovers, sweep
 
-PERSON = Outcome(3, "person", "", 9, 8, (Person((1.0, 2.5, 3.0, 4.0), 0.5, "Person/a/x_0.jpg"),))
-NO_PERSON = Outcome(4, "no_person", "", 9, 8, (Person((0.0, 0.0, 2.0, 3.0), 0.1),), "No_Person/a/y.jpg")
+PERSON = Outcome(
+    3,
+    "person",
+    "",
+    9,
+    8,
+    (Person((1.0, 2.5, 3.0, 4.0), 0.5, "Person/a/x_0.jpg"),),
+    contents=(Content.of(b"Person/a/x_0.jpg"),),
+)
+NO_PERSON = Outcome(
+    4,
+    "no_person",
+    "",
+    9,
+    8,
+    (Person((0.0, 0.0, 2.0, 3.0), 0.1),),
+    "No_Person/a/y.jpg",
+    (Content.of(b"No_Person/a/y.jpg"),),
+)
+BOTH = (PERSON, NO_PERSON)
+ROWS = manifest.failed_archive_rows("a", "test")
 
 
 def write(staging: Staging, *outcomes: Outcome) -> None:
     for outcome in outcomes:
         for file in outcome.files():
-            (staging.folder / file).write_text(file)
+            files.create(staging.folder / file, file.encode())
         staging.record(outcome, 1.5)
 
 
@@ -74,7 +94,7 @@ def published(tmp_path: Path) -> Staging:
     with Staging(tmp_path, "a", "key") as staging:
         staging.resume()
         write(staging, PERSON, NO_PERSON)
-        staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
+        staging.publish(ROWS, BOTH, {"archive": "a"})
     return staging
 
 
@@ -83,7 +103,7 @@ def results(output: Path) -> list[str]:
     return sorted(file for file in files if not file.startswith(".staging/"))
 
 
-RESULTS = ["No_Person/a/y.jpg", "Person/a/x_0.jpg", "manifests/a.csv", "manifests/a.json"]
+RESULTS = ["No_Person/a/y.jpg", "Person/a/x_0.jpg", "manifests/a.csv", "manifests/a.json", "manifests/a.sha256"]
 
 
 def test_publish_replaces_what_was_there(tmp_path: Path) -> None:
@@ -93,57 +113,122 @@ def test_publish_replaces_what_was_there(tmp_path: Path) -> None:
     assert results(tmp_path) == RESULTS
 
 
-@pytest.mark.parametrize("deleted", [("Person", "No_Person", "manifests"), ("Person",), ()])
-def test_results_that_snakemake_deletes_unconfirmed_are_published_again(
-    deleted: tuple[str, ...], tmp_path: Path
-) -> None:
+def publish_of_before(output: Path) -> dict[str, str]:
+    """Results of other settings; what they hold."""
+    other = replace(NO_PERSON, file="No_Person/a/old.jpg", contents=(Content.of(b"No_Person/a/old.jpg"),))
+    with Staging(output, "a", "another key") as staging:
+        staging.resume()
+        write(staging, other)
+        staging.publish(ROWS, [other], {"archive": "a", "made": "before"})
+    return held(output)
+
+
+def held(output: Path) -> dict[str, str]:
+    return {file: (output / file).read_text() for file in results(output)}
+
+
+def test_publishing_leaves_nothing_staged(tmp_path: Path) -> None:
     published(tmp_path)
-    for folder in deleted:
-        shutil.rmtree(tmp_path / folder)
-    with Staging(tmp_path, "a", "key") as staging:
-        assert list(staging.resume()[0]) == [3, 4]
-        staging.check_files([*PERSON.files(), *NO_PERSON.files()])
-        staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
-    assert results(tmp_path) == RESULTS
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("moves", range(4))
-def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
-
-    def move(source: Path, target: Path, original: Callable[[Path, Path], None] = staging_module._move) -> None:
-        if len(done) == moves:
-            raise Killed
-        done.append(original(source, target))
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(staging_module, "_move", move)
-        published(tmp_path)
-    assert not (tmp_path / "manifests" / "a.csv").exists()
-    with Staging(tmp_path, "a", "key") as staging:
-        assert list(staging.resume()[0]) == [3, 4]
-        staging.check_files([*PERSON.files(), *NO_PERSON.files()])
-        staging.publish(manifest.failed_archive_rows("a", "test"), {"archive": "a"})
-    assert results(tmp_path) == RESULTS
-
-
-def test_results_are_moved_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, target: Path) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    published(tmp_path)
-    assert results(tmp_path) == RESULTS
+    assert not (tmp_path / ".staging").exists()
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.resume() == ({}, 0.0)
 
 
-def test_sweeping_removes_what_is_published_and_what_nobody_will_finish(tmp_path: Path) -> None:
+def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
     published(tmp_path)
+    command = ["sha256sum", "--check", "--strict", "manifests/a.sha256"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert len(checked.stdout.splitlines()) == 3
+
+
+def failing_at(number: int, error: BaseException) -> Callable[[Path, Path], Path]:
+    """`Path.replace`, of which the call of that number, from 0, raises `error`."""
+    calls = itertools.count()
+    original = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if next(calls) == number:
+            raise error
+        return original(self, target)
+
+    return replace
+
+
+# The old record, the old and the new one of each of four, the new record.
+MOVES = 10
+
+
+@pytest.mark.parametrize("moves", range(MOVES))
+def test_a_fault_while_publishing_leaves_what_was_there(
+    moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = publish_of_before(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(Path, "replace", failing_at(moves, OSError(errno.ENOSPC, "full")))
+        published(tmp_path)
+    assert held(tmp_path) == before
+    with Staging(tmp_path, "a", "key") as staging:
+        assert staging.is_ready()
+        staging.put_in_place()
+    assert results(tmp_path) == RESULTS
+    assert not (tmp_path / ".staging").exists()
+
+
+@pytest.mark.parametrize("moves", range(MOVES))
+def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> None:
+    publish_of_before(tmp_path)
+    child = os.fork()
+    if not child:
+        calls = itertools.count()
+        original = Path.replace
+
+        def replace(self: Path, target: Path) -> Path:
+            if next(calls) == moves:
+                os._exit(9)  # nothing is undone
+            return original(self, target)
+
+        Path.replace = replace  # type: ignore[method-assign]
+        published(tmp_path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert (tmp_path / "manifests" / "a.json").exists() == (moves == 0)
+    with Staging(tmp_path, "a", "key") as staging:
+        assert staging.is_ready()
+        staging.put_in_place()
+    assert results(tmp_path) == RESULTS
+    assert "before" not in (tmp_path / "manifests" / "a.json").read_text()
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_what_is_to_be_tried_again_is_not_in_the_journal(tmp_path: Path) -> None:
+    with Staging(tmp_path, "a", "key") as staging:
+        staging.resume()
+        write(staging, PERSON, Outcome(5, "failed", "is damaged", again=True))
+    with Staging(tmp_path, "a", "key") as staging:
+        assert list(staging.resume()[0]) == [3]
+
+
+def test_a_forced_archive_is_forced_until_it_is_published(tmp_path: Path) -> None:
+    force(tmp_path, "a")
+    with Staging(tmp_path, "a", "key") as staging:
+        assert staging.is_forced()
+        staging.resume()
+    sweep(tmp_path, live=["a"])
+    assert forced(tmp_path, ["a", "b"]) == {"a"}
+    published(tmp_path)
+    assert forced(tmp_path, ["a", "b"]) == set() and not (tmp_path / ".staging").exists()
+
+
+def killed_before_it_removed_what_was_staged(output: Path) -> None:
+    """Results are published, and what is left of their staging folder is still there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging_module, "_remove_staged", lambda folder: None)
+        published(output)
+
+
+def test_sweeping_removes_what_is_published_and_what_nobody_will_finish(tmp_path: Path) -> None:
+    killed_before_it_removed_what_was_staged(tmp_path)
+    assert has_leftovers(tmp_path)
     for archive in ("deep/unfinished", "deep/gone"):
         with Staging(tmp_path, archive, "key") as staging:
             staging.resume()
@@ -172,11 +257,11 @@ def test_an_archive_that_became_a_folder_of_archives(tmp_path: Path) -> None:
     assert not list((tmp_path / ".staging").rglob("lock"))
 
 
-@pytest.mark.parametrize("removals", range(12))
+@pytest.mark.parametrize("removals", range(9))
 def test_the_next_run_sees_what_a_kill_while_sweeping_left(
     removals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published(tmp_path)
+    killed_before_it_removed_what_was_staged(tmp_path)
     left = removals
 
     def until_killed(remove: Callable[..., None]) -> Callable[..., None]:
@@ -207,14 +292,26 @@ def test_leftovers_of_a_killed_worker_are_removed_and_losses_noticed(tmp_path: P
         write(staging, PERSON)
         leftover = staging.folder / "Person/a/killed_0.jpg"
         leftover.write_text("half")
-        staging.check_files(PERSON.files())
+        staging.check_files([PERSON])
         assert not leftover.exists()
         (staging.folder / "Person/a/x_0.jpg").unlink()
         with pytest.raises(ZipcropError, match="1 results of a are missing"):
-            staging.check_files(PERSON.files())
+            staging.check_files([PERSON])
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def fill_with_zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, empty, cut])
 def test_what_lost_its_files_in_a_power_cut_is_done_again(damage: Callable[[Path], object], tmp_path: Path) -> None:
     with Staging(tmp_path, "a", "key") as staging:
         staging.resume()
@@ -222,3 +319,51 @@ def test_what_lost_its_files_in_a_power_cut_is_done_again(damage: Callable[[Path
         damage(staging.folder / "Person/a/x_0.jpg")
     with Staging(tmp_path, "a", "key") as staging:
         assert list(staging.resume()[0]) == [4]
+
+
+def test_after_a_start_of_the_system_lengths_prove_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Staging(tmp_path, "a", "key") as staging:
+        staging.resume()
+        write(staging, PERSON, NO_PERSON)
+        fill_with_zeros(staging.folder / "Person/a/x_0.jpg")
+    monkeypatch.setattr(staging_module.soundness, "boot", lambda: "another one")
+    with Staging(tmp_path, "a", "key") as staging:
+        assert list(staging.resume()[0]) == [4]
+
+
+PLANTED = ["lock", "reserve", "{key}/journal.jsonl", "{key}/ready", "{key}/Person/a/x_0.jpg", "{key}/manifest.csv"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "second name", "pipe"])
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_planted_among_the_staged_files_harms_nothing_else(kind: str, planted: str, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with Staging(output, "a", "key") as staging:
+        key = staging.folder
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = key.parent / planted.format(key=key.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "dangling link":
+        path.symlink_to(tmp_path / "new")
+    elif kind == "second name":
+        path.hardlink_to(victim)
+    else:
+        os.mkfifo(path)
+    published(output)
+    assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
+    assert results(output) == RESULTS
+
+
+@pytest.mark.parametrize("planted", [".staging", ".staging/a", "Person", "No_Person/a", "manifests"])
+def test_a_folder_that_leads_out_of_the_output_is_refused(planted: str, tmp_path: Path) -> None:
+    output, elsewhere = tmp_path / "output", tmp_path / "elsewhere"
+    (elsewhere / "a").mkdir(parents=True)
+    (elsewhere / "a" / "victim").write_text("precious")
+    (output / planted).parent.mkdir(parents=True)
+    (output / planted).symlink_to(elsewhere)
+    with pytest.raises(MachineError, match=r"leads out of .*output, by its name or by a link"):
+        published(output)
+    assert [path.relative_to(elsewhere).as_posix() for path in elsewhere.rglob("*")] == ["a", "a/victim"]

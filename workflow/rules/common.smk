@@ -6,10 +6,26 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.io import IOFile
+
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from zipcrop import RESULTS_VERSION, catalog, device, errors, lock, model, progress, settings, source, staging
+from zipcrop import (
+    catalog,
+    device,
+    errors,
+    files,
+    lock,
+    manifest,
+    model,
+    plan,
+    progress,
+    settings,
+    source,
+    staging,
+    summary_state,
+)
 from zipcrop.exports import EXPORTS_VERSION
 from zipcrop.report import REPORT_VERSION, caption, label, survey_file
 
@@ -79,11 +95,12 @@ def lock_output():
 
 
 def sweep_output():
-    """Removes what was kept staged until Snakemake had noted that its job ended, and the lock."""
+    """Removes what killed jobs have left staged, has everything on the disk, and removes the lock."""
     try:
         staging.sweep(Path(OUTPUT))
+        files.sync(Path(OUTPUT))
         Path(OUTPUT, ".lock").unlink()
-    except OSError:
+    except (OSError, errors.ZipcropError):
         pass  # the end of the next run tries again
 
 
@@ -97,20 +114,26 @@ def name_unfinished():
 
 def show_unfinished():
     """Says at the end of a run that failed what is not done, and why, since it may have happened hours before."""
-    unfinished = [archive for archive in ARCHIVES if not Path(OUTPUT, "manifests", f"{archive}.csv").exists()]
+    left = make_plan([archive for archive in ARCHIVES if archive in PLAN.pending or archive in PLAN.unreadable])
+    unfinished = [archive for archive in ARCHIVES if archive in left.pending or archive in left.unreadable]
     if unfinished:
         print(
             f"zipcrop: not done: {len(unfinished)} of {len(ARCHIVES)} archives; run again to carry on", file=sys.stderr
         )
     for archive in unfinished[:20]:
-        why = progress.last_words(Path("logs", "crop", f"{archive}.log"))
-        print(f"  {archive}: {why or 'not begun, or killed'}", file=sys.stderr)
+        if archive in left.unreadable:
+            why = f"cannot be read ({left.unreadable[archive]}); its results are those of before"
+        else:
+            why = progress.last_words(Path("logs", "crop", f"{archive}.log"), archive) or "not begun, or killed"
+        print(f"  {archive}: {why}", file=sys.stderr)
     if len(unfinished) > 20:
         print(f"  … and {len(unfinished) - 20} more", file=sys.stderr)
 
 
 def all_manifests(wildcards):
     """A function, since jobs on a cluster, which read the rules again, need none of these thousands of paths."""
+    if workflow.is_main_process and summary_is_stale():
+        run_again(f"{OUTPUT}/summary.csv")
     return expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"])
 
 
@@ -127,19 +150,15 @@ def summaries():
 def targets():
     """What a run makes."""
     wanted = summaries()
-    summary = rules.summarize.output.summary
-    if Path(summary).exists():
-        # A job that dies takes the old results of its archive with it, and the summary alone would still look up to
-        # date.
-        results = expand(list(rules.crop_archive.output), archive=ARCHIVES)
-        wanted += [result for result in results if not Path(result).exists()]
-    if not WEIGHTS.exists():
+    if not WEIGHTS.exists() and PLAN.pending:
         # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives
         # are is known only once the weights are there.
         wanted.append(str(WEIGHTS))
     if staging.has_leftovers(Path(OUTPUT)):
         # Of a run that was killed before it could sweep, which a run with nothing to do would not do either.
         wanted.append(rules.clear_staging.output.cleared)
+    if PLAN.unreadable:
+        wanted.append(rules.name_unreadable.output.never)
     if config["upload_to"] != "none":
         wanted += [*expand(rules.upload_archive.output.done, archive=ARCHIVES), rules.upload_summary.output.done]
     if config["strict"]:
@@ -147,33 +166,137 @@ def targets():
     return wanted
 
 
+# Snakemake decides by what it remembers in .snakemake/ of this copy, and by times. Whether an archive is done is in its
+# record instead, whoever has made it; the functions that follow bring Snakemake to agree. Input functions are the first
+# that are called once its command line is known and before it decides.
+def manifest_files(archive):
+    """The outputs of `crop_archive` for that archive."""
+    return expand(list(rules.crop_archive.output), archive=archive)
+
+
+@functools.cache
+def asked_for_again():
+    """The archives that the command line wants to be done once more, whatever is there."""
+    asked = workflow.dag_settings
+    if asked.forceall or rules.crop_archive.rule.name in asked.forcerun:
+        return set(ARCHIVES)
+    named = {os.path.relpath(each) for each in {*asked.forcerun, *(asked.targets if asked.forcetargets else ())}}
+    return {archive for archive in ARCHIVES if not named.isdisjoint(manifest_files(archive))} if named else set()
+
+
+def remember_forced():
+    """Notes, before anything starts, what is asked for once more: jobs on other machines know no command line, and the
+    wish outlives an interrupted run."""
+    for archive in asked_for_again():
+        staging.force(Path(OUTPUT), archive)
+
+
+def run_again(file):
+    """Has Snakemake run the job that makes `file`, as if it were named on the command line."""
+    workflow.dag.forcefiles.add(file)
+
+
+def leave_alone(archive, inputs):
+    """Has Snakemake forget how an archive came about that is done, where what it remembers would make it do that again:
+    another copy of this program has done it since, or a newer one calls its job in another way."""
+    remembered = workflow.persistence
+    for file in map(IOFile, manifest_files(archive)):
+        if remembered.metadata(file) and (
+            remembered.params(file)
+            or remembered.input(file) != inputs
+            or remembered.code(file) != rules.crop_archive.rule.shellcmd
+        ):
+            remembered.cleanup_metadata(file)
+
+
+def prepared_is_whole():
+    """Whether the prepared model is as it was made, or is to be made anyhow."""
+    return True
+
+
+def summary_is_stale():
+    """Whether the summary, or what is made from it, is there and cannot be right: it is of other archives, or has lost its
+    content to a power cut."""
+    summary = Path(OUTPUT, "summary.csv")
+    made = [summary, *map(Path, flatten(summaries()))]
+    return any(map(summary_state.is_empty, made)) or (
+        summary.exists() and not PLAN.pending and not summary_state.is_of(summary, PLAN.fingerprints)
+    )
+
+
+def flatten(outputs):
+    for each in outputs:
+        if isinstance(each, str):
+            yield str(each)
+        else:
+            yield from flatten(each)
+
+
 @functools.cache
 def weights_sha256():
     return model.sha256(WEIGHTS)
 
 
-def prepared_model(wildcards):
-    """The prepared model's JSON, in a folder named after the weights' content: touched or copied weights rerun nothing,
-    other ones rerun everything."""
-    keep_group_going()
-    if not WEIGHTS.exists():
-        checkpoints.fetch_weights.get(name=WEIGHTS.stem)
+def prepared_path():
+    """The prepared model's JSON, in a folder named after the weights' content."""
     precision = "" if config["precision"] == "f32" else f"int8-{config['image_size']}/"
     return f"models/prepared/{weights_sha256()[:16]}/{precision}model.json"
 
 
-@functools.cache
-def archive_fingerprint(archive):
-    return ARCHIVES[archive].fingerprint()
+def prepared_model(wildcards):
+    """What the archive's job needs: `prepared_path`, once the weights are there. Touched or copied weights rerun nothing."""
+    keep_group_going()
+    archive = wildcards.archive
+    if workflow.is_main_process and archive not in PLAN.pending and archive not in asked_for_again():
+        # Where it is not there, it is not to be made for this one.
+        prepared = [prepared_path()] if WEIGHTS.exists() and Path(prepared_path()).exists() else []
+        leave_alone(archive, prepared)
+        return prepared
+    if workflow.is_main_process:
+        run_again(manifest_files(archive)[-1])
+    if not WEIGHTS.exists():
+        checkpoints.fetch_weights.get(name=WEIGHTS.stem)
+    if workflow.is_main_process and not prepared_is_whole():
+        run_again(prepared_path())
+    return prepared_path()
 
 
-def fingerprint(wildcards):
-    return archive_fingerprint(wildcards.archive)
+def wanted_results():
+    """What results are to be made with, as far as it is known before the weights are there."""
+    chosen = json.loads(settings.affecting_results(config, SCHEMA))
+    defaults = json.loads(settings.affecting_results(settings.complete({}, SCHEMA), SCHEMA))
+    sha256 = weights_sha256() if WEIGHTS.exists() else ""
+    quantized = model.quantized(Path(prepared_path())) if sha256 and config["precision"] == "int8" else ""
+    return plan.Wanted(WEIGHTS.name, sha256, quantized, chosen, defaults)
+
+
+def make_plan(archives):
+    return plan.make(Path(OUTPUT), {archive: ARCHIVES[archive] for archive in archives}, wanted_results())
+
+
+# A job on a cluster, which reads the rules again, does what it is told.
+try:
+    PLAN = make_plan(ARCHIVES) if workflow.is_main_process else plan.Plan()
+except errors.ZipcropError as error:
+    sys.exit(f"zipcrop: error: {error}")
+
+
+# Functions that take `input` for the reason given at `untracked`.
+def fingerprint(wildcards, input):
+    """What the archive is known by; of one that cannot be read at the moment, what it was."""
+    archive = wildcards.archive
+    return PLAN.fingerprints.get(archive) or ARCHIVES[archive].fingerprint()
 
 
 def zip_file(wildcards, input):
-    """Where the archive is; it takes `input` for the reason given at `untracked`."""
+    """Where the archive is."""
     return ARCHIVES[wildcards.archive].place
+
+
+def refusal(wildcards, input):
+    """Why the archive is not opened; empty if it is."""
+    archive = ARCHIVES[wildcards.archive]
+    return archive.refusal if isinstance(archive, source.RefusedZip) else ""
 
 
 def gpus():

@@ -1,13 +1,13 @@
-# The main job: one archive, one job.
+# The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.plan`), and not by
+# what Snakemake remembers: hence `ancient`, `untracked`, and the archives that `force_pending` names.
 rule crop_archive:
     input:
-        # Its folder is called after the weights' content: other weights are another input.
-        model=prepared_model,
+        model=ancient(prepared_model),
     output:
-        person=directory(f"{OUTPUT}/Person/{{archive}}"),
-        no_person=directory(f"{OUTPUT}/No_Person/{{archive}}"),
-        manifest=f"{OUTPUT}/manifests/{{archive}}.csv",
-        record=f"{OUTPUT}/manifests/{{archive}}.json",
+        # What is there stays until the job has put new results in its place; so do crops and originals, which Snakemake
+        # knows nothing of. "update" has it copy the files, and bring them back if the job fails.
+        manifest=update(f"{OUTPUT}/manifests/{{archive}}.csv"),
+        record=update(f"{OUTPUT}/manifests/{{archive}}.json"),
     log:
         "logs/crop/{archive}.log",
     group:
@@ -21,11 +21,10 @@ rule crop_archive:
         runtime=crop_minutes,
         in_turn=in_turn,
     params:
-        # The archive is known by its content alone. As an input, Snakemake would go by its time and its path.
         fingerprint=fingerprint,
         zip=zip_file,
-        settings=settings.affecting_results(config, SCHEMA),
-        results_version=RESULTS_VERSION,
+        refused=refusal,
+        settings=untracked(settings.affecting_results(config, SCHEMA)),
         script=script("crop_archive.py"),
         output=untracked(OUTPUT),
         speed=untracked(speed_settings()),
@@ -34,4 +33,4 @@ rule crop_archive:
         # begin with a dash.
         "exec python {params.script:q} --archive={wildcards.archive:q} --zip={params.zip:q} --model={input.model:q}"
         " --output={params.output:q} --fingerprint={params.fingerprint:q} --settings={params.settings:q}"
-        " --speed={params.speed:q} --threads={threads} --log={log:q}"
+        " --speed={params.speed:q} --threads={threads} --refused={params.refused:q} --log={log:q}"

@@ -57,6 +57,41 @@ rule require_no_failures:
         "python {params.script:q} {input:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }};" " cat {log:q} || true"
 
 
+rule name_unreadable:
+    input:
+        # Last, so that everything else is done.
+        rules.summarize.output.summary,
+    output:
+        # Archives that cannot be read keep their results, and a run that could not read them has not done its work.
+        never="logs/all_archives_read",
+    log:
+        "logs/name_unreadable.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    params:
+        number=untracked(len(PLAN.unreadable)),
+    shell:
+        "echo 'zipcrop: error: archives that cannot be read now, though they could before: {params.number}; their results"
+        " stay as they are' | tee {log:q} >&2; exit 1"
+
+
+rule verify:
+    log:
+        "logs/verify.log",
+    localrule: True
+    conda:
+        "../../envs/zipcrop.yaml"
+    threads: workflow.cores
+    params:
+        script=script("verify.py"),
+        output=untracked(OUTPUT),
+    shell:
+        # Shown afterwards, and in vain if the terminal is gone.
+        "python {params.script:q} --output={params.output:q} --threads={threads} > {log:q} 2>&1 ||"
+        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+
+
 rule prune:
     log:
         "logs/prune.log",

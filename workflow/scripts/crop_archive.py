@@ -22,6 +22,7 @@ def main() -> None:
     for option in ("settings", "speed"):
         parser.add_argument(f"--{option}", required=True, type=json.loads)
     parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--refused", default="")
     options = vars(parser.parse_args())
     # A job that is told to end must end its workers, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

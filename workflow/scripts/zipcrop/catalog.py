@@ -9,7 +9,8 @@ from pathlib import Path
 
 from zipcrop import source
 from zipcrop.errors import CatalogError, MachineError
-from zipcrop.source import LocalZip, Source
+from zipcrop.names import archive_ids, is_safe_character, safe_archive_id
+from zipcrop.source import LocalZip, RefusedZip, Source
 
 # Results are called after the archive, with a longer suffix; no file system takes more than 255.
 _LONGEST_NAME = 250
@@ -18,30 +19,39 @@ _LONGEST_NAME = 250
 def find_archives(raw_zips: str) -> dict[str, Source]:
     """The archives below `raw_zips`, a folder or the URL of one in an object store, by their ids in natural order.
 
-    An id is the path below `raw_zips` without `.zip`, with `/`. Subfolders and links are followed. Raises CatalogError
-    where there is no folder or no archive, where two archives would share a folder for their results, or where
-    Snakemake cannot carry a name; MachineError where a folder or the store cannot be read. A folder called like an
-    archive is a folder.
+    An id is the path below `raw_zips` without `.zip`, with `/`; of ids that a file system may take for one, since they
+    differ in letter case or Unicode normalisation alone, the later ones get `~2`, `~3`, … An archive with a name that
+    no folder could have, or that Snakemake cannot carry, is a `source.RefusedZip`, with an id made of what is left of
+    its name. Subfolders and links are followed. A folder called like an archive is a folder.
+
+    Raises CatalogError where there is no folder or no archive, or where the results of one archive would lie inside
+    those of another; MachineError where a folder or the store cannot be read.
     """
     if "://" in raw_zips and not source.is_url(raw_zips):
         raise CatalogError(
             f"raw_zips is {raw_zips!r}, but must be a folder or s3://bucket/folder; for another store that speaks S3, "
             "AWS_ENDPOINT_URL says where it is"
         )
-    archives: dict[str, Source] = {}
-    for relative, found in _in_store(raw_zips) if source.is_url(raw_zips) else _in_folder(Path(raw_zips)):
-        archive = relative[: -len(".zip")]
-        _check_name(relative, archive, raw_zips)
-        if archive in archives:
-            raise CatalogError(
-                f"{archives[archive].place} and {found.place} have the same name but for the letter case of .zip; "
-                "rename one"
-            )
-        archives[archive] = found
-    if not archives:
+    found = dict(_in_store(raw_zips) if source.is_url(raw_zips) else _in_folder(Path(raw_zips)))
+    if not found:
         raise CatalogError(f"there is no ZIP archive in {raw_zips}; put some there, or set raw_zips to where they are")
-    _check_nesting({archive: found.place for archive, found in archives.items()})
+    # Those with good names first: an id made up for another takes nobody's.
+    relatives = sorted(found, key=lambda relative: (_refusal(relative) != "", _natural(relative)))
+    refusals = [_refusal(relative) for relative in relatives]
+    wished = [
+        _without_suffix(relative) if not refusal else safe_archive_id(_without_suffix(relative))
+        for relative, refusal in zip(relatives, refusals, strict=True)
+    ]
+    archives: dict[str, Source] = {}
+    for relative, refusal, archive in zip(relatives, refusals, archive_ids(wished), strict=True):
+        at = found[relative]
+        archives[archive] = RefusedZip(_shown(at.place), refusal) if refusal else at
+    _check_nesting({archive: at.place for archive, at in archives.items()})
     return {archive: archives[archive] for archive in sorted(archives, key=_natural)}
+
+
+def _without_suffix(relative: str) -> str:
+    return relative[: -len(".zip")]
 
 
 def _in_store(url: str) -> Iterator[tuple[str, Source]]:
@@ -71,36 +81,39 @@ def _zip_files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, file) for file in files if file.lower().endswith(".zip"))
 
 
-def _check_name(relative: str, archive: str, root: str) -> None:
-    try:
-        relative.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(relative).decode(errors="backslashreplace")
-        raise CatalogError(f"the name of archive {shown} in {root} is not UTF-8; rename it") from None
-    if re.search(r"[{}\x00-\x1f]", relative):
-        raise CatalogError(f"archive {relative!r} in {root} has a brace or control character in its name; rename it")
+def _refusal(relative: str) -> str:
+    """Why the archive with that path below `raw_zips` is not done, in words; empty if it is."""
+    archive = _without_suffix(relative)
+    parts = archive.split("/")
+    if any(0xD800 <= ord(character) < 0xE000 for character in relative):
+        return "has a name that is not UTF-8; rename it"
+    if parts[-1] == "":
+        return "has no name before .zip; rename it"
+    if not {"", ".", ".."}.isdisjoint(parts):
+        return "has a name that no folder could have; rename it"
+    if re.search(r"[{}]", relative) or not all(map(is_safe_character, relative)):
+        return "has a brace, or a control character that cannot be seen, in its name; rename it"
     if variable := re.search(r"<[a-z][a-z0-9_]*>", relative):
-        raise CatalogError(
-            f"archive {relative!r} in {root} has {variable[0]} in its name, which Snakemake takes for a variable;"
-            " rename it"
-        )
+        return f"has {variable[0]} in its name, which Snakemake takes for a variable; rename it"
     if any(len(part.encode()) > _LONGEST_NAME for part in relative.split("/")):
-        raise CatalogError(f"archive {relative!r} in {root} has more than {_LONGEST_NAME} bytes in its name; rename it")
+        return f"has more than {_LONGEST_NAME} bytes in its name; rename it"
     if archive.count(archive[-1:]) >= 20 and re.search(r"(.+)\1{19}$", archive):  # counting takes less time
-        raise CatalogError(
-            f"archive {relative!r} in {root} has a name that ends in the same 20 times over, which Snakemake takes for "
-            "an endless loop; rename it"
-        )
-    if archive == "" or archive.endswith("/"):
-        raise CatalogError(f"archive {relative!r} in {root} has no name before .zip; rename it")
-    if not {"", ".", ".."}.isdisjoint(relative.split("/")):  # in a store, which knows no folders
-        raise CatalogError(f"archive {relative!r} in {root} has no name that a folder could have; rename it")
+        return "has a name that ends in the same 20 times over, which Snakemake takes for an endless loop; rename it"
+    return ""
+
+
+def _shown(place: str) -> str:
+    """`place` as a text that can be written anywhere."""
+    readable = os.fsencode(place).decode(errors="backslashreplace")
+    return "".join(each if is_safe_character(each) else ascii(each)[1:-1] for each in readable)
 
 
 def _check_nesting(archives: dict[str, str]) -> None:
-    # An archive's results take one folder and three files called after it.
+    # An archive's results take a folder and four files called after it.
     taken = {
-        f"{archive}{suffix}": path for archive, path in archives.items() for suffix in ("", ".csv", ".json", ".log")
+        f"{archive}{suffix}": path
+        for archive, path in archives.items()
+        for suffix in ("", ".csv", ".json", ".sha256", ".log")
     }
     for archive, path in archives.items():
         parts = archive.split("/")

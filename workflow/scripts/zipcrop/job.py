@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zipcrop import RESULTS_VERSION, device, gpu, manifest, source
+from zipcrop import RESULTS_VERSION, device, gpu, manifest, plan, source
 from zipcrop.archive import Archive, ArchiveError, Limits, Member
 from zipcrop.errors import ZipcropError, machine_faults
 from zipcrop.gpu import Lease
@@ -49,6 +49,8 @@ class Job:
     gpus_per_archive: int
     threads: int
     """Cores that the job has to itself."""
+    refused: str = ""
+    """Why the archive is not opened, if it is not: see `source.RefusedZip`."""
 
 
 def run(job: Job) -> None:
@@ -64,11 +66,29 @@ def run(job: Job) -> None:
 
 def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
-    source.check_unchanged(job.zip, job.fingerprint)
     model = Model.read(job.model)
+    _check_unchanged(job)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
+    with Staging(job.output, job.archive, *identity) as staging:
+        wanted = plan.Wanted(model.name, model.sha256, model.quantized, job.settings)
+        if not staging.is_forced() and plan.is_done(job.output, job.archive, job.fingerprint, wanted):
+            progress.say("nothing to do: its results are there already")
+        elif staging.is_ready():
+            staging.put_in_place()
+            progress.say("done: what an interrupted run had not put in its place is there now")
+        else:
+            _make(job, model, staging, progress, clock)
+
+
+def _check_unchanged(job: Job) -> None:
+    if not job.refused:
+        source.check_unchanged(job.zip, job.fingerprint)
+
+
+def _make(job: Job, model: Model, staging: Staging, progress: Progress, clock: _Clock) -> None:
+    """Makes the results and publishes them."""
     chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
-    with Staging(job.output, job.archive, *identity) as staging, _lease(job, chosen_device) as leases:
+    with _lease(job, chosen_device) as leases:
         gpus = [lease.gpu.uuid for lease in leases]
         if gpus:
             progress.log(f"on {', '.join(gpus)}")
@@ -76,10 +96,13 @@ def _run(job: Job, progress: Progress) -> None:
         workers = device.worker_count(job.workers, chosen_device, job.threads, len(gpus))
         limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
         try:
+            if job.refused:
+                raise ArchiveError(job.refused)
             with Archive(job.zip, limits) as archive:
                 members = archive.members()
         except ArchiveError as error:
             progress.say(f"the archive failed: {error}")
+            done = {}
             rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
         else:
             photos = [member for member in members if not member.skip]
@@ -112,7 +135,7 @@ def _run(job: Job, progress: Progress) -> None:
                     f"{job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
                 )
             rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
-            staging.check_files(file for outcome in done.values() for file in outcome.files())
+            staging.check_files(done.values())
             progress.say(_closing_line(done.values(), clock.seconds()))
         record = {
             "archive": job.archive,
@@ -128,8 +151,8 @@ def _run(job: Job, progress: Progress) -> None:
             "versions": _versions(),
             "seconds": round(clock.seconds(), 3),
         }
-        source.check_unchanged(job.zip, job.fingerprint)
-        staging.publish(rows, record)
+        _check_unchanged(job)
+        staging.publish(rows, [done[index] for index in sorted(done)], record)
 
 
 def _lease(job: Job, chosen_device: device.Device) -> contextlib.AbstractContextManager[list[Lease]]:

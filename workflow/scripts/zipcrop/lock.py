@@ -11,9 +11,14 @@ import socket
 from pathlib import Path
 from typing import IO
 
+from zipcrop import files
+from zipcrop.errors import MachineError
+
 # Some network file systems have no locks. There, it is the user who has to see that nothing runs twice.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
+_FOREIGN = (errno.ELOOP, errno.EINVAL)
+"""What `files.open_regular` says of links, and of what is no regular file."""
+_TRIES = 100
 
 _HOLDER = re.compile(r"process (\d+) on (.+)")
 
@@ -38,13 +43,23 @@ class LockedError(Exception):
 def acquire(path: Path) -> IO[str]:
     """The file at `path`, made where there is none, and locked until it is closed or this process ends.
 
-    Raises LockedError if another process, or another file object of this one, holds it.
+    Raises LockedError if another process, or another file object of this one, holds it, MachineError if it does not
+    stay where it is, OSError.
     """
-    while True:
+    for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = path.open("a+", encoding="utf-8")
+            file = files.open_regular(path, "a+")
         except FileNotFoundError:  # whoever held it has just removed the folder
+            continue
+        except OSError as error:
+            if error.errno not in _FOREIGN:
+                raise
+            path.unlink()  # a link, or a pipe
+            continue
+        if os.fstat(file.fileno()).st_nlink > 1:  # it has another name, and whoever gave it that wants it written to
+            file.close()
+            path.unlink(missing_ok=True)
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,6 +79,7 @@ def acquire(path: Path) -> IO[str]:
                 os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             return file
         file.close()
+    raise MachineError(f"{path} changes all the time and cannot be locked; see who does that, and run again")
 
 
 def is_held(file: IO[str]) -> bool:

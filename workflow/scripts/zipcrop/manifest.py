@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from zipcrop import files, layout
 from zipcrop.archive import Member
 
 Status = Literal["person", "no_person", "rejected", "failed", "skipped"]
@@ -36,18 +38,35 @@ COLUMNS = [
 
 def path(output: Path, archive: str) -> Path:
     """The manifest of an archive, below the folder `output`."""
-    return output / "manifests" / f"{archive}.csv"
+    return layout.manifest(output, archive)
 
 
 def record_path(output: Path, archive: str) -> Path:
     """The record of an archive's job (archive, fingerprint, weights, settings, seconds; JSON), beside its manifest."""
-    return output / "manifests" / f"{archive}.json"
+    return layout.record(output, archive)
 
 
 def read_record(output: Path, archive: str) -> dict[str, Any]:
-    """What `record_path` holds."""
-    record: dict[str, Any] = json.loads(record_path(output, archive).read_text(encoding="utf-8"))
+    """What `record_path` holds. Raises OSError, or ValueError where it holds no record."""
+    with files.open_regular(record_path(output, archive), "r") as file:
+        record: dict[str, Any] = json.load(file)
+    if not isinstance(record, dict):
+        raise ValueError(f"{record_path(output, archive)} holds no record")
     return record
+
+
+class Content(NamedTuple):  # there are as many as files
+    """What was written to a file."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
+
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        """That of `data`."""
+        return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)  # there are as many as members
@@ -75,6 +94,11 @@ class Outcome:
     one below the threshold, if any was looked at."""
     file: str = ""
     """Of `no_person`: the original's path below the output folder, with `/`."""
+    contents: tuple[Content, ...] = ()
+    """Of each of `files()`, in their order."""
+    again: bool = False
+    """Whether an interrupted job tries it again rather than believe its journal: reading it failed, or its process was
+    killed."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -84,7 +108,8 @@ class Outcome:
     def from_json(cls, value: dict[str, Any]) -> Outcome:
         """The inverse of `to_json`."""
         persons = tuple(Person(tuple(p["box"]), p["confidence"], p["file"]) for p in value["persons"])
-        return cls(**{**value, "persons": persons})
+        contents = tuple(Content(*each) for each in value["contents"])
+        return cls(**{**value, "persons": persons, "contents": contents})
 
     def files(self) -> list[str]:
         """Everything that was written for it, as paths below the output folder."""
@@ -119,7 +144,7 @@ def rows(archive: str, member: Member, outcome: Outcome) -> Iterator[dict[str, A
 
 def read(output: Path, archive: str) -> Iterator[dict[str, str]]:
     """The rows of the archive's manifest below the folder `output`, as text."""
-    with path(output, archive).open(encoding="utf-8", newline="") as file:
+    with files.open_regular(path(output, archive), "r") as file:
         yield from csv.DictReader(file)
 
 

@@ -65,3 +65,11 @@ def weights_path(model: str) -> Path:
     if path.name != model:
         raise ModelError(f"there are no weights at {model}; correct model, or put the file there")
     return Path("models") / model
+
+
+def quantized(path: Path) -> str:
+    """The `quantized` of the int8 model whose JSON is at `path`; empty where there is none."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["quantized"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

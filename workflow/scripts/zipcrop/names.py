@@ -14,6 +14,7 @@ from zipcrop.image import SUFFIXES
 # 255 bytes is the limit of every common file system; the rest is left for "~2" and "_12.webp".
 _MAX_COMPONENT_BYTES = 230
 _MAX_PATH_BYTES = 1024
+_LONGEST_SAFE_PART = 100
 _SEPARATORS = re.compile(r"[/\\]")
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, separators of lines and paragraphs
@@ -53,6 +54,20 @@ def output_names(members: Sequence[str]) -> list[OutputName]:
     originals = _unique(wished, folders)
     stems = _unique(((stem, "") for stem, _ in wished), set())
     return [OutputName(original, stem) for original, stem in zip(originals, stems, strict=True)]
+
+
+def is_safe_character(character: str) -> bool:
+    """Whether a name with that character is written and read as it is: no control character, no lone surrogate, no
+    separator of lines, no mark that turns the direction of writing."""
+    return unicodedata.category(character) not in _UNPRINTABLE and character not in _BIDI_CONTROLS
+
+
+def safe_archive_id(path: str) -> str:
+    """An id for an archive with a name that cannot be carried: `path`, which may hold anything, made safe."""
+    parts = [_safe_component(re.sub("[{}]", "_", part)) for part in _SEPARATORS.split(path) if part not in ("", ".")]
+    safe = "/".join(part[:_LONGEST_SAFE_PART] for part in parts) or "_"
+    # Another one for each name, and never 20 times the same at its end.
+    return f"{safe}~{_digest(path.encode(errors='backslashreplace').decode())}"
 
 
 def _unique(wished: Iterable[tuple[str, str]], reserved: Set[str]) -> list[str]:
@@ -125,3 +140,8 @@ def _suffix(component: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def archive_ids(paths: Sequence[str]) -> list[str]:
+    """STUB REPLACED AT MERGE"""
+    return _unique(((path, "") for path in paths), set())

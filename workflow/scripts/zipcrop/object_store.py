@@ -72,6 +72,10 @@ class StoredZip:
         state = self._state()
         return f"etag-{re.sub('[^0-9A-Za-z-]', '', state.etag)}-{state.size}"
 
+    def why_unreadable(self) -> str:
+        """See `source.Source`: never, since a store that does not answer stops the run."""
+        return ""
+
     def open(self) -> StoredObject:
         """See `source.Source`."""
         return StoredObject(self.place, self._state())

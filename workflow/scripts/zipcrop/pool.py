@@ -24,6 +24,20 @@ _INTERVAL = 1.0
 _INFERENCE_SECONDS = 600.0
 # While a worker writes the end of one chunk, it already decodes the next.
 _CHUNKS_AHEAD = 2
+_CRASHES = frozenset(
+    (
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    )
+)
+"""What a decoder dies of by itself. The other signals come from outside."""
+_MOST_CRASHES_TRIED_ALONE = 20
+"""Each costs the start of a worker. Where there are more, it is not for want of memory."""
 
 
 @dataclass
@@ -66,6 +80,10 @@ class Pool:
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
         self._looked = time.monotonic()
+        self._to_be_tried_alone: list[int] = []
+        """Members that a worker died of, or was killed at by somebody from outside. Each is tried again when all others
+        are done, with no other worker beside it, which would take memory."""
+        self._is_last_try = False
         self._careful = False
         """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether
         it was the engine or a member."""
@@ -83,16 +101,31 @@ class Pool:
 
     def _outcomes(self) -> Iterator[Outcome]:
         try:
-            while self._pending or any(process.chunks for process in self._processes):
-                self._hand_out()
-                connections = [process.connection for process in self._processes]
-                for connection in mp_connection.wait(connections, timeout=_INTERVAL):
-                    process = next(p for p in self._processes if p.connection is connection)
-                    yield from self._receive(process)
-                self._kill_hanging()
+            yield from self._work_off()
+            if self._to_be_tried_alone:
+                yield from self._try_alone()
             self._dismiss()
         finally:
             self._kill()
+
+    def _work_off(self) -> Iterator[Outcome]:
+        while self._pending or any(process.chunks for process in self._processes):
+            self._hand_out()
+            connections = [process.connection for process in self._processes]
+            for connection in mp_connection.wait(connections, timeout=_INTERVAL):
+                process = next(p for p in self._processes if p.connection is connection)
+                yield from self._receive(process)
+            self._kill_hanging()
+
+    def _try_alone(self) -> Iterator[Outcome]:
+        """Tries what was killed once more, with all of the machine's memory to itself."""
+        self._dismiss()
+        self._forget()
+        indices, self._to_be_tried_alone = self._to_be_tried_alone, []
+        self._is_last_try = True
+        self._pending.extend(_Chunk([index], suspect=True) for index in indices)
+        self._start(careful=True)
+        yield from self._work_off()
 
     def _start(self, careful: bool) -> None:
         """Starts a worker; if `careful`, one that is ready by itself, without any member."""
@@ -192,12 +225,27 @@ class Pool:
             self._careful = True
             self._pending.appendleft(_Chunk(unfinished, suspect=True))
         elif len(unfinished) == 1 and process.chunks[0].suspect:
-            yield Outcome(unfinished[0], "failed", f"the process that worked on it {how}")
+            yield from self._blame(unfinished[0], process.process.exitcode, how)
         else:
             # One alone gets a second try, too: it may have been somebody from outside who killed the process.
             half = len(unfinished) // 2
             parts = (unfinished[half:], unfinished[:half])
             self._pending.extendleft(_Chunk(part, suspect=True) for part in parts if part)
+
+    def _blame(self, index: int, exitcode: int | None, how: str) -> Iterator[Outcome]:
+        """A worker died of the member at `index`, and had nothing else to do."""
+        crashed = exitcode is not None and -exitcode in _CRASHES
+        if not self._is_last_try and not (crashed and len(self._to_be_tried_alone) >= _MOST_CRASHES_TRIED_ALONE):
+            self._to_be_tried_alone.append(index)
+        elif exitcode is not None and exitcode < 0 and not crashed:
+            # No decoder does that to itself. Whether memory is short or somebody kills workers, the photo may be as
+            # good as the next.
+            raise MachineError(
+                f"the process that worked on member {index} of {self._task.zip}, alone, {how}; see that there is memory"
+                " enough, or have so large a photo refused by a lower limits.megapixels, and run again"
+            )
+        else:
+            yield Outcome(index, "failed", f"the process that worked on it {how}", again=not crashed)
 
     def _dismiss(self) -> None:
         for process in self._processes:
@@ -210,6 +258,11 @@ class Pool:
         for process in self._processes:
             process.process.kill()
             process.process.join()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Lets go of workers that have ended."""
+        for process in self._processes:
             process.connection.close()
         self._processes.clear()
 

@@ -71,7 +71,7 @@ class Progress:
             self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self._archive}: {message}\n")
 
 
-def last_words(log: Path) -> str:
+def last_words(log: Path, archive: str) -> str:
     """Why the job that wrote the log stopped; empty where it does not say so."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

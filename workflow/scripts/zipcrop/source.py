@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -13,6 +14,8 @@ from zipcrop.directory import LONGEST_TAIL, ArchiveError, Reader, locate
 from zipcrop.errors import MachineError
 
 _BLOCK = 1 << 20
+UNREADABLE = "unreadable"
+"""The fingerprint of what cannot be read at the moment."""
 
 
 class Source(Protocol):
@@ -29,6 +32,10 @@ class Source(Protocol):
 
     def fingerprint(self) -> str:
         """What changes with the content, and not with times: hexadecimal digits and dashes."""
+        ...
+
+    def why_unreadable(self) -> str:
+        """Why the fingerprint is UNREADABLE, in words; empty if it is not, or not any more."""
         ...
 
     def open(self) -> Reader:
@@ -57,6 +64,31 @@ def check_unchanged(place: str, fingerprint: str) -> None:
         raise MachineError(f"{place} changed since the run began; run again once it is complete")
 
 
+class RefusedZip:
+    """An archive that is not done for its name."""
+
+    def __init__(self, place: str, refusal: str) -> None:
+        """At `place`, which is only for people to read, for the reason `refusal`."""
+        self.place = place
+        self.refusal = refusal
+
+    def size(self) -> int:
+        """See `Source`."""
+        return 0
+
+    def fingerprint(self) -> str:
+        """Of the reason."""
+        return f"refused-{hashlib.sha256(self.refusal.encode()).hexdigest()[:24]}"
+
+    def why_unreadable(self) -> str:
+        """See `Source`."""
+        return ""
+
+    def open(self) -> Reader:
+        """Raises ArchiveError."""
+        raise ArchiveError(self.refusal)
+
+
 class LocalZip:
     """A ZIP archive in a file."""
 
@@ -80,7 +112,7 @@ class LocalZip:
         try:
             file = self.open()
         except (OSError, ArchiveError):
-            return "unreadable"
+            return UNREADABLE
         try:
             digest = hashlib.sha256(f"{file.size}:".encode())
             try:
@@ -93,9 +125,20 @@ class LocalZip:
                 digest.update(file.read_at(min(_BLOCK, place.start + place.length - start), start))
             return digest.hexdigest()[:32]
         except OSError:
-            return "unreadable"
+            return UNREADABLE
         finally:
             file.close()
+
+    def why_unreadable(self) -> str:
+        """See `Source`."""
+        try:
+            with contextlib.closing(self.open()) as file:
+                file.read_at(1, 0)
+        except OSError as error:
+            return os.strerror(error.errno) if error.errno else str(error)
+        except ArchiveError as error:
+            return str(error)
+        return ""
 
     def open(self) -> LocalFile:
         """See `Source`."""

@@ -6,33 +6,33 @@ that decides the results; an interrupted job finds its own there and carries on.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from zipcrop import lock, manifest
+from zipcrop import digests, files, layout, lock, manifest, soundness
 from zipcrop.errors import MachineError, ZipcropError
-from zipcrop.manifest import Outcome
-
-FOLDERS = ("Person", "No_Person")
-
+from zipcrop.files import remove_with_empty_parents
+from zipcrop.layout import FOLDERS
+from zipcrop.manifest import Content, Outcome
 
 # Names of files and folders in a staging folder; those that are staged under a key are called after its hash.
 _KEY = re.compile("[0-9a-f]{16}")
 _LOCK = "lock"
 _RESERVE = "reserve"
+_FORCED = "forced"
 _JOURNAL = "journal.jsonl"
-_PUBLISHED = "published"
+_MANIFEST, _DIGESTS, _RECORD = "manifest.csv", "digests.sha256", "record.json"
+_READY = "ready"
+_OLD = "old"
 # Bytes. What Snakemake notes and logs of a job that has filled the disk has to go somewhere.
 _RESERVE_SIZE = 1 << 20
-# What a file system answers that has no hard links, or no room for one more to a file.
-_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class Staging:
@@ -42,11 +42,12 @@ class Staging:
         """Below the folder `output`, for `archive`, keyed by the texts `key`. What was staged for the same archive
         under another key is removed.
 
-        Raises MachineError where another job is at work on the same archive, OSError where the disk is full.
+        Raises MachineError where another job is at work on the same archive, or where a link leads out of the output
+        folder; OSError where the disk is full.
         """
         self._output = output
         self._archive = archive
-        self._parent = output / ".staging" / archive
+        self._parent = layout.staging(output, archive)
         try:
             self._lock = lock.acquire(self._parent / _LOCK)
         except lock.LockedError as error:
@@ -62,118 +63,202 @@ class Staging:
         self._reserve = self._parent / _RESERVE
         try:
             # Random, since some file systems take no room for zeros.
-            self._reserve.write_bytes(os.urandom(_RESERVE_SIZE))
+            files.create(self._reserve, os.urandom(_RESERVE_SIZE))
         except OSError:
             self._reserve.unlink(missing_ok=True)
             raise
-        for name in FOLDERS:
-            (self.folder / name / archive).mkdir(parents=True, exist_ok=True)
+        if not files.is_folder(self.folder):
+            files.remove(self.folder)
+        files.remove_foreign(self.folder)
 
     def __enter__(self) -> Staging:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._reserve.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+            if not _keyed(self._parent) and not self.is_forced():
+                remove_with_empty_parents(self._parent / _LOCK, self._output)
         self._lock.close()
+
+    def is_forced(self) -> bool:
+        """Whether somebody has asked for the archive to be done once more, whatever is there (see `force`)."""
+        return os.path.lexists(self._parent / _FORCED)
+
+    def is_ready(self) -> bool:
+        """Whether all results are staged, and what was interrupted is putting them in their places."""
+        return (self.folder / _READY).is_file()
 
     def resume(self) -> tuple[dict[int, Outcome], float]:
         """The outcomes of the members that are done, by index, and the seconds that they took."""
+        for name in FOLDERS:
+            (self.folder / name / self._archive).mkdir(parents=True, exist_ok=True)
+        self._journal.touch()
+        done, seconds, whole = self._read_journal()
+        os.truncate(self._journal, whole)
+        self._file: IO[str] = self._journal.open("a", encoding="utf-8")
+        if not whole:
+            self._note({"boot": soundness.boot()})
+        return done, seconds
+
+    def _read_journal(self) -> tuple[dict[int, Outcome], float, int]:
+        """What `resume` gives, and the bytes of the lines that are whole."""
         done: dict[int, Outcome] = {}
         seconds = 0.0
         whole = 0
-        (self.folder / _PUBLISHED).unlink(missing_ok=True)
-        self._journal.touch()
+        boot = ""
         with self._journal.open("rb") as lines:
             for line in lines:
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break  # what was being written when the job was killed or the power failed
+                # What was being written when the job was killed or the power failed has no end, or is no JSON.
                 if not line.endswith(b"\n"):
                     break
-                whole += len(line)
-                seconds = entry["seconds"]
-                outcome = Outcome.from_json(entry["outcome"])
-                if self._has_files(outcome):
+                try:
+                    entry = json.loads(line)
+                    if whole:
+                        outcome = Outcome.from_json(entry["outcome"])
+                        seconds = float(entry["seconds"])
+                    else:
+                        boot = entry["boot"]
+                except (ValueError, KeyError, TypeError):
+                    break
+                if whole and self._has_files(outcome, read=boot != soundness.boot()):
                     done[outcome.index] = outcome
-        os.truncate(self._journal, whole)
-        self._file = self._journal.open("a", encoding="utf-8")
-        return done, seconds
+                whole += len(line)
+        return done, seconds, whole
 
-    def _has_files(self, outcome: Outcome) -> bool:
-        """Whether all files of a member are there. After a power cut the journal may be, and they not, or empty."""
-        try:
-            return all((self.folder / file).stat().st_size for file in outcome.files())
-        except FileNotFoundError:
+    def _has_files(self, outcome: Outcome, read: bool) -> bool:
+        """Whether all files of a member are there, in full. After a power cut the journal may be, and they not: then
+        their length proves nothing, and they are to be `read`."""
+        written = list(zip(outcome.files(), outcome.contents, strict=False))
+        if len(written) != len(outcome.files()):
             return False
+        try:
+            for file, content in written:
+                path = self.folder / file
+                if path.stat().st_size != content.size or (read and Content.of(path.read_bytes()) != content):
+                    return False
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+        return True
 
     def record(self, outcome: Outcome, seconds: float) -> None:
-        """Notes that a member is done and its files are written, `seconds` after the start of the work."""
-        self._file.write(json.dumps({"seconds": round(seconds, 3), "outcome": outcome.to_json()}) + "\n")
+        """Notes that a member is done and its files are written, `seconds` after the start of the work; not what is to
+        be tried again."""
+        if not outcome.again:
+            self._note({"seconds": round(seconds, 3), "outcome": outcome.to_json()})
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
-    def check_files(self, files: Iterable[str]) -> None:
-        """Makes the staged files exactly `files` (paths below the output folder): what a killed worker has left over is
-        removed. Raises ZipcropError if one is missing."""
-        wanted = set(files)
+    def check_files(self, outcomes: Iterable[Outcome]) -> None:
+        """Makes the staged files exactly those of `outcomes`: what a killed worker has left over is removed. Raises
+        ZipcropError if one is missing, or is not as long as what was written."""
+        wanted = {
+            file: content.size
+            for outcome in outcomes
+            for file, content in zip(outcome.files(), outcome.contents, strict=True)
+        }
         for folder in FOLDERS:
-            for path in (self.folder / folder).rglob("*"):
-                relative = path.relative_to(self.folder).as_posix()
-                if path.is_file() and relative not in wanted:
-                    path.unlink()
-                wanted.discard(relative)
+            for parent, _, names in os.walk(self.folder / folder):
+                for name in names:
+                    path = Path(parent, name)
+                    relative = path.relative_to(self.folder).as_posix()
+                    if wanted.get(relative) == path.lstat().st_size:
+                        del wanted[relative]
+                    else:
+                        path.unlink()
         if wanted:
             raise ZipcropError(
                 f"{len(wanted)} results of {self._archive} are missing from {self.folder}, such as {min(wanted)}; "
                 "delete that folder and run again"
             )
 
-    def publish(self, rows: Iterable[dict[str, Any]], record: dict[str, Any]) -> None:
-        """Writes the manifest's `rows` and the `record` of the job, and puts all results in their places, the manifest
-        last.
+    def publish(self, rows: Iterable[dict[str, Any]], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
+        """Writes the manifest's `rows`, the digests of the files of `outcomes` and the `record` of the job, and puts
+        all results in their places, the record last. After that the staging folder is gone.
 
-        They stay staged as well (as hard links, which take no space), until `sweep` removes them: Snakemake deletes the
-        results of a job of which it could not note that it ended, and they are put in their places again.
+        Raises OSError; then what was there before is there again.
         """
         self._file.close()
-        ready = self.folder / "ready"
-        if ready.exists():
-            shutil.rmtree(ready)
-        ready.mkdir()
-        (ready / "record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        manifest.write(ready / "manifest.csv", rows)
-        for name in FOLDERS:
-            self._make_ready(self.folder / name / self._archive, ready / name)
-        for name in FOLDERS:
-            _move(ready / name, self._output / name / self._archive)
-        _move(ready / "record.json", manifest.record_path(self._output, self._archive))
-        _move(ready / "manifest.csv", manifest.path(self._output, self._archive))
-        (self.folder / _PUBLISHED).touch()
+        for name in (_MANIFEST, _DIGESTS, _RECORD):
+            files.remove(self.folder / name)
+        manifest.write(self.folder / _MANIFEST, rows)
+        written = {
+            path: content
+            for outcome in outcomes
+            for path, content in zip(outcome.files(), outcome.contents, strict=True)
+        }
+        with (self.folder / _MANIFEST).open("rb") as table:
+            digest = hashlib.file_digest(table, "sha256").hexdigest()
+        lines = [digests.line(content.sha256, path) for path, content in written.items()]
+        lines.append(
+            digests.line(digest, layout.manifest(self._output, self._archive).relative_to(self._output).as_posix())
+        )
+        files.create(self.folder / _DIGESTS, "".join(lines).encode())
+        results = soundness.describe(self.folder, self._archive, self.folder / _MANIFEST, written)
+        text = json.dumps({**record, "results": results}, indent=2) + "\n"
+        files.create(self.folder / _RECORD, text.encode())
+        # All of it is on the disk before anything says so: after a power cut there are names without content.
+        files.sync(self.folder)
+        files.create(self.folder / _READY, b"")
+        self.put_in_place()
 
-    def _make_ready(self, staged: Path, ready: Path) -> None:
+    def put_in_place(self) -> None:
+        """Moves what is staged and ready to its places, or what an interrupted job has not moved of it, and removes the
+        staging folder. Raises OSError; then what was there before is there again."""
+        moved: list[tuple[Path, Path]] = []
+        record = manifest.record_path(self._output, self._archive)
+        parts = [
+            *((name, layout.results(self._output, name, self._archive)) for name in FOLDERS),
+            (_MANIFEST, manifest.path(self._output, self._archive)),
+            (_DIGESTS, layout.digests(self._output, self._archive)),
+        ]
         try:
-            _link_tree(staged, ready)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            shutil.rmtree(ready)
-            self._journal.unlink(missing_ok=True)  # from here on it would promise files that have moved away
-            staged.replace(ready)
+            # Without a record nothing passes for done.
+            self._set_aside(record, _RECORD, moved)
+            for name, target in parts:
+                staged = self.folder / name / self._archive if name in FOLDERS else self.folder / name
+                if staged.exists():
+                    self._set_aside(target, name, moved)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    staged.replace(target)
+                    moved.append((target, staged))
+            if (self.folder / _RECORD).exists():
+                record.parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / _RECORD).replace(record)
+                moved.append((record, self.folder / _RECORD))
+            files.sync(self._output)
+        except BaseException:
+            for at, back in reversed(moved):
+                with contextlib.suppress(OSError):
+                    at.replace(back)
+            raise
+        # All is done. What cannot be removed now, the end of the run removes.
+        with contextlib.suppress(OSError):
+            (self._parent / _FORCED).unlink(missing_ok=True)
+            _remove_staged(self.folder)
+
+    def _set_aside(self, target: Path, name: str, moved: list[tuple[Path, Path]]) -> None:
+        """Keeps what is at `target` until all of the new results are in their places, and notes that in `moved`."""
+        if not os.path.lexists(target):
+            return
+        aside = self.folder / _OLD / name
+        files.remove(aside)
+        aside.parent.mkdir(exist_ok=True)
+        target.replace(aside)
+        moved.append((aside, target))
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    for folder, _, files in os.walk(source):
-        place = target / Path(folder).relative_to(source)
-        place.mkdir()
-        for file in files:
-            (place / file).hardlink_to(Path(folder, file))
+def force(output: Path, archive: str) -> None:
+    """Has the next job of `archive` do it once more, whatever is there, and those after it until one has."""
+    files.create(layout.staging(output, archive) / _FORCED, b"")
 
 
-def _move(source: Path, target: Path) -> None:
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.replace(target)
+def forced(output: Path, archives: Iterable[str]) -> set[str]:
+    """Those of `archives` that are still to be done once more, as `force` says."""
+    root = output / ".staging"
+    return {archive for archive in archives if (root / archive / _FORCED).is_file()} if root.is_dir() else set()
 
 
 def _remove_staged(folder: Path) -> None:
@@ -185,25 +270,28 @@ def _remove_staged(folder: Path) -> None:
 def _is_over(folder: Path) -> bool:
     """Whether nobody will carry on from what is staged in `folder`: it has been published, or has no journal, as what a
     kill has left of a folder that was being removed."""
-    return (folder / _PUBLISHED).exists() or not (folder / _JOURNAL).exists()
+    if (folder / _READY).exists():
+        return not (folder / _RECORD).exists()
+    return not (folder / _JOURNAL).exists()
 
 
 def sweep(output: Path, live: Container[str] | None = None) -> None:
     """Removes from the folder `output` what is staged and no longer needed: what has been published, and, given all
-    archives that there are in `live`, what is staged of others. What a running job uses stays.
-
-    To be called once Snakemake has noted of the jobs that they have ended.
-    """
-    for parent in _staged_archives(output / ".staging"):
-        archive = parent.relative_to(output / ".staging").as_posix()
+    archives that there are in `live`, what is staged of others. What a running job uses stays."""
+    root = output / ".staging"
+    for parent in _staged_archives(root):
+        archive = parent.relative_to(root).as_posix()
+        gone = live is not None and archive not in live
         try:
             held = lock.acquire(parent / _LOCK)
         except lock.LockedError:
             continue
         with held:
             for folder in _keyed(parent):
-                if _is_over(folder) or (live is not None and archive not in live):
+                if gone or _is_over(folder):
                     _remove_staged(folder)
+            if gone:
+                (parent / _FORCED).unlink(missing_ok=True)
             if not _keyed(parent):
                 (parent / _RESERVE).unlink(missing_ok=True)
                 remove_with_empty_parents(parent / _LOCK, output)
@@ -219,27 +307,14 @@ def has_leftovers(output: Path) -> bool:
 
 
 def _staged_archives(root: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(root):
-        if _LOCK in files:
-            subfolders[:] = [name for name in subfolders if not _KEY.fullmatch(name)]
-            yield Path(folder)
+    """The staging folders below `root`, links apart."""
+    if files.is_folder(root):
+        for folder, subfolders, names in os.walk(root):
+            if _LOCK in names:
+                subfolders[:] = [name for name in subfolders if not _KEY.fullmatch(name)]
+                yield Path(folder)
 
 
 def _keyed(parent: Path) -> list[Path]:
     """What is staged for an archive. Archives below it, of a time when it was no archive but a folder, are not."""
-    return [path for path in parent.iterdir() if path.is_dir() and _KEY.fullmatch(path.name)]
-
-
-def remove_with_empty_parents(path: Path, root: Path) -> None:
-    """Removes a file or folder below `root`, and then the folders above it, below `root`, that it leaves empty."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    for parent in path.parents:
-        if parent == root or not parent.is_relative_to(root):
-            return
-        try:
-            parent.rmdir()
-        except OSError:  # not empty
-            return
+    return [path for path in parent.iterdir() if files.is_folder(path) and _KEY.fullmatch(path.name)]

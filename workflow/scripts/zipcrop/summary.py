@@ -10,7 +10,8 @@ import pandas as pd
 
 from zipcrop import manifest
 from zipcrop.errors import ZipcropError
-from zipcrop.staging import FOLDERS, remove_with_empty_parents
+from zipcrop.files import remove_with_empty_parents
+from zipcrop.layout import FOLDERS
 
 COLUMNS = [
     "archive",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zipcrop import manifest, object_store, summary
-from zipcrop.staging import FOLDERS
+from zipcrop.layout import FOLDERS
 
 _THREADS = 16
 """They wait for the network most of the time."""

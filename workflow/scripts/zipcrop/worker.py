@@ -21,12 +21,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop import imports, jpeg, orphan, source
+from zipcrop import files, imports, jpeg, orphan, source
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import ImageError
-from zipcrop.manifest import Outcome, Person
+from zipcrop.manifest import Content, Outcome, Person
 from zipcrop.names import OutputName
 from zipcrop.watchdog import Board
 
@@ -382,20 +382,20 @@ class _Worker:
         ]
         if not kept:
             file = f"No_Person/{self._task.archive}/{photo.name.original}"
-            self._write_file(file, photo.data)
-            return Outcome(photo.index, "no_person", "", width, height, tuple(found), file)
+            content = self._write_file(file, photo.data)
+            return Outcome(photo.index, "no_person", "", width, height, tuple(found), file, (content,))
         # Encoded before any is written: an image leaves all of its crops or none.
         encoded = self._encode_crops(photo, found)
         if not encoded:
             reason = f"no crop has {self._task.crop.min_size} pixels on each side (crop.min_size)"
             return Outcome(photo.index, "rejected", reason, width, height, (found[0],))
-        written = []
+        written, contents = [], []
         for k, (person, data) in enumerate(encoded):
             name = photo.name.crop(k, self._task.crop.format)
             file = f"Person/{self._task.archive}/{name}"
-            self._write_file(file, data)
+            contents.append(self._write_file(file, data))
             written.append(Person(person.box, person.confidence, file))
-        return Outcome(photo.index, "person", "", width, height, tuple(written))
+        return Outcome(photo.index, "person", "", width, height, tuple(written), contents=tuple(contents))
 
     def _encode_crops(self, photo: _Photo, persons: list[Person]) -> list[tuple[Person, bytes]]:
         """The persons whose crops are large enough, with their crops as files."""
@@ -434,14 +434,11 @@ class _Worker:
         finally:
             self._budget_for_crops.release(size)
 
-    def _write_file(self, file: str, data: bytes) -> None:
+    def _write_file(self, file: str, data: bytes) -> Content:
         path = self._task.staging / file
         with machine_faults(f"writing {path}"):
-            try:
-                path.write_bytes(data)
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+            files.create(path, data)
+        return Content.of(data)
 
 
 def _rounded(box: np.ndarray) -> tuple[float, float, float, float]:

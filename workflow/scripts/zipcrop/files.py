@@ -1,0 +1,125 @@
+"""Files of ours in folders that others can write to: regular ones only, written anew, and flushed to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import functools
+import io
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A link is not followed, and a pipe without a writer does not wait for one."""
+
+
+def create(path: Path, data: bytes) -> None:
+    """Writes `data` to a new file at `path`. Whatever was there, a link or a second name of another file included, is
+    left as it is and loses this name. Folders above are made. Raises OSError."""
+    try:
+        descriptor = _open_new(path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _open_new(path)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+
+
+def _open_new(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, 0o666)
+
+
+def open_regular(path: Path, mode: str) -> IO[str]:
+    """The text file at `path`, opened in the `mode` `r` or `a+` (then made where there is none).
+
+    Raises OSError, with ELOOP for a link and EINVAL for what is no regular file.
+    """
+    flags = {"r": os.O_RDONLY, "a+": os.O_RDWR | os.O_APPEND | os.O_CREAT}[mode]
+    return os.fdopen(_open_regular(path, flags), mode, encoding="utf-8", newline="")
+
+
+def open_bytes(path: Path) -> io.BufferedReader:
+    """The file at `path`, opened for reading. Raises OSError as `open_regular` does."""
+    return os.fdopen(_open_regular(path, os.O_RDONLY), "rb")
+
+
+def _open_regular(path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags | _FLAGS, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at `path`, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def remove(path: Path) -> None:
+    """Removes what is at `path`, if anything: a folder with all that is in it, but of a link the link alone. Raises
+    OSError."""
+    if is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_with_empty_parents(path: Path, root: Path) -> None:
+    """Removes what is at `path`, below `root`, and then the folders above it, below `root`, that it leaves empty."""
+    remove(path)
+    for parent in path.parents:
+        if parent == root or not parent.is_relative_to(root):
+            return
+        try:
+            parent.rmdir()
+        except OSError:  # not empty
+            return
+
+
+def remove_foreign(folder: Path) -> None:
+    """Removes from `folder`, and from the folders in it, what is neither a folder nor a regular file of one name: to
+    write to it would be to write to something else."""
+    for parent, subfolders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*subfolders, *names)):
+            status = path.lstat()
+            if not (stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1)):
+                path.unlink()
+
+
+def sync(path: Path) -> None:
+    """Waits until the file system that holds `path` has everything on the disk. Raises OSError, also for what it could
+    not write since the last time."""
+    flush = _syncfs()
+    if flush is None:
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if flush(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], int] | None:
+    """Linux's call for one file system; None where there is none."""
+    with contextlib.suppress(AttributeError, OSError):
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+        call.argtypes, call.restype = [ctypes.c_int], ctypes.c_int
+        return call
+    return None
