@@ -32,6 +32,11 @@ class FakeTask:
     hanging: frozenset[int] = frozenset()
     seconds: float = 2.0
     out_of_memory: frozenset[int] = frozenset()
+    killed: frozenset[int] = frozenset()
+    """Members at which somebody kills the worker."""
+    tries: Path | None = None
+    """A file that counts deaths; the worker dies only of the first `deaths` of them."""
+    deaths: int = 1 << 30
     stuck_engine: bool = False
     chunk: int = 8
     threads: int = 1
@@ -59,10 +64,10 @@ def fake_worker(
     while (members := connection.recv()) is not None:
         for index, name in members:
             assert name == NAMES[index]
-            if index in task.deadly:
-                os.kill(os.getpid(), signal.SIGSEGV)
-            if index in task.out_of_memory:
-                os._exit(pool.worker.OUT_OF_MEMORY)
+            if index in task.deadly | task.out_of_memory | task.killed and dies(task):
+                if index in task.out_of_memory:
+                    os._exit(pool.worker.OUT_OF_MEMORY)
+                os.kill(os.getpid(), signal.SIGSEGV if index in task.deadly else signal.SIGKILL)
             if index in task.hanging:
                 with board.member(index):
                     time.sleep(60)
@@ -74,6 +79,14 @@ def fake_worker(
                 time.sleep(60)
             time.sleep(0.002)
             connection.send(("outcome", Outcome(index, "skipped", lease.gpu.name if lease else str(os.getpid()))))
+
+
+def dies(task: FakeTask) -> bool:
+    if task.tries is None:
+        return True
+    with task.tries.open("ab") as file:
+        file.write(b".")
+    return task.tries.stat().st_size <= task.deaths
 
 
 NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
@@ -167,3 +180,28 @@ def test_a_member_that_needs_too_much_memory_is_found() -> None:
     assert sorted(outcome.index for outcome in outcomes) == list(range(20))
     failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
     assert failed == {5: "the process that worked on it ran out of memory"}
+    # Short memory is no property of the photo: a job that carries on tries it again.
+    assert [outcome.again for outcome in outcomes if outcome.status == "failed"] == [True]
+
+
+def test_a_member_that_somebody_keeps_killing_fails_the_job() -> None:
+    said = r"member 5 of some\.zip, alone, was killed by SIGKILL, .*; see that there is memory enough"
+    with pytest.raises(MachineError, match=said):
+        run(FakeTask(killed=frozenset({5})), 20, 2)
+
+
+@pytest.mark.parametrize("kind", ["deadly", "out_of_memory", "killed"])
+def test_a_member_that_dies_for_a_while_only_is_done(kind: str, tmp_path: Path) -> None:
+    # With two others, by itself, and as the only suspect.
+    task = FakeTask(**{kind: frozenset({5})}, tries=tmp_path / "tries", deaths=3)  # type: ignore[arg-type]
+    outcomes = run(task, 20, 2)
+    assert {outcome.index: outcome.status for outcome in outcomes} == dict.fromkeys(range(20), "skipped")
+
+
+def test_of_very_many_that_crash_few_are_tried_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pool, "_MOST_CRASHES_TRIED_ALONE", 1)
+    task = FakeTask(deadly=frozenset(range(4)), tries=tmp_path / "tries")
+    outcomes = run(task, 4, 1)
+    assert [outcome.again for outcome in outcomes if outcome.status == "failed"] == [False] * 4
+    # By twos, and each by itself; one of them once more.
+    assert (tmp_path / "tries").stat().st_size == 2 + 4 + 1

@@ -105,7 +105,9 @@ def test_killed_before_it_could_sweep(uninterrupted: Workflow, tmp_path: Path) -
     workflow = Workflow(tmp_path / "run")
     for _ in range(2):  # what the first time leaves in logs/ is nothing to go by
         with Staging(workflow.folder / "output", "few", "key") as staged:
-            (staged.folder / "published").touch()
+            staged.resume()
+            (staged.folder / "ready").touch()
+        assert staged.folder.exists()
         finish(workflow)
         assert contents(workflow) == contents(uninterrupted)
         assert workflow.jobs() == {}

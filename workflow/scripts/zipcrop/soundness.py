@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def describe(root: Path, archive: str, table: Path, contents: dict[str, manifest
     return {
         "files": len(contents),
         "bytes": sum(content.size for content in contents.values()),
+        "listing": _listing(_by_folder(contents)),
         "manifest_bytes": table.stat().st_size,
         "folders": times if len(times) <= _MOST_FOLDERS else None,
         "boot": boot(),
@@ -83,30 +85,57 @@ def _folders_are_as_they_were(output: Path, times: dict[str, int] | None) -> boo
 
 
 def _problem_of_files(output: Path, archive: str, said: Any) -> str:
-    count = total = 0
-    for size in _sizes(output, archive):
-        if not size:
-            return "some of its files are empty"
-        count += 1
-        total += size
-    if (count, total) == (said["files"], said["bytes"]):
+    wanted = (said["listing"], said["bytes"])
+    found = list(_folders(output, archive))
+    total = sum(size for _, _, size in found)
+    if (_listing((folder, names) for folder, names, _ in found), total) == wanted:
         return ""
     # Somebody may have put more there, which is no reason to do anything again.
-    count = total = 0
-    for row in manifest.read(output, archive):
-        if row["file"]:
-            count += 1
-            total += layout.inside(output, row["file"]).lstat().st_size
-    return "" if (count, total) == (said["files"], said["bytes"]) else "some of its files are gone or cut off"
+    files_of_manifest = {row["file"] for row in manifest.read(output, archive) if row["file"]}
+    there = [f"{folder}{name}" for folder, names, _ in found for name in names]
+    ours = [file for file in there if file in files_of_manifest]
+    total = sum((output / file).lstat().st_size for file in ours)
+    if (_listing(_by_folder(ours)), total) == wanted:
+        return ""
+    return "some of its files are gone or cut off"
 
 
-def _sizes(output: Path, archive: str) -> Iterator[int]:
-    """Of all files of the archive, but for those of the system."""
-    folders = [layout.results(output, folder, archive) for folder in layout.FOLDERS]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                elif not is_foreign(entry.name):
-                    yield entry.stat(follow_symlinks=False).st_size
+def _by_folder(paths: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """The folders of `paths`, each with `/` at its end, and the names in it."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        names.setdefault(folder + slash, []).append(name)
+    return iter(names.items())
+
+
+def _listing(folders: Iterable[tuple[str, list[str]]]) -> int:
+    """A number that tells those folders and the names in them from others, in whatever order they come."""
+    return sum(
+        zlib.crc32("\0".join([folder, *sorted(names)]).encode(errors="surrogateescape"))
+        for folder, names in folders
+        if names
+    )
+
+
+def _folders(output: Path, archive: str) -> Iterator[tuple[str, list[str], int]]:
+    """The archive's folders, as paths below the folder `output` with `/` at their end, each with the names of the files
+    in it, but for those of the system and what is no regular file, and the bytes of all these."""
+    for folder in layout.FOLDERS:
+        layout.results(output, folder, archive)  # no link
+        left = [f"{folder}/{archive}/"]
+        while left:
+            inside = left.pop()
+            names = []
+            total = 0
+            with os.scandir(output / inside) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        name = entry.name
+                        if name[0] in "._Td" and is_foreign(name):
+                            continue
+                        names.append(name)
+                        total += entry.stat(follow_symlinks=False).st_size
+                    elif entry.is_dir(follow_symlinks=False):
+                        left.append(f"{inside}{entry.name}/")
+            yield inside, names, total
