@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zipcrop import catalog, staging, summary
 from zipcrop.errors import run_script
+from zipcrop.terminal import say
 
 
 def main() -> None:
@@ -22,10 +23,10 @@ def main() -> None:
             upload.remove(options.output, archive, live, options.upload_to.rstrip("/"))
             upload.marker(options.output, archive).unlink(missing_ok=True)
         summary.remove(options.output, archive, live)
-        print(f"deleted the results of {archive}")
+        say(f"deleted the results of {archive}")
     staging.sweep(options.output, live)
     if not orphans:
-        print(f"nothing to prune in {options.output}")
+        say(f"nothing to prune in {options.output}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zipcrop import catalog, manifest, summary
 from zipcrop.errors import run_script
+from zipcrop.terminal import say
 
 MOST_LINES = 20
 
@@ -21,7 +22,7 @@ def main() -> None:
     }
     table, failures = summary.summarize(options.output, archives)
     summary.write(table, options.output)
-    print(summary.closing_line(table))
+    say(summary.closing_line(table))
     show("failed", failures, "every reason is in its archive's manifest")
     orphans = summary.orphans(options.output, live)
     show("warning: results without an archive", orphans, "`snakemake prune` deletes them")
@@ -30,10 +31,11 @@ def main() -> None:
 def show(title: str, lines: list[str], advice: str) -> None:
     """Prints `lines` under `title`, unless there are none."""
     if lines:
-        print(f"{title}: {len(lines)} ({advice})")
-        print("\n".join(f"  {line}" for line in lines[:MOST_LINES]))
+        say(f"{title}: {len(lines)} ({advice})")
+        for line in lines[:MOST_LINES]:
+            say(f"  {line}")
     if len(lines) > MOST_LINES:
-        print(f"  … and {len(lines) - MOST_LINES} more")
+        say(f"  … and {len(lines) - MOST_LINES} more")
 
 
 if __name__ == "__main__":

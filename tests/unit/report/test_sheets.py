@@ -116,7 +116,7 @@ def test_long_names_keep_their_end() -> None:
     assert fitted.startswith("…")
     assert fitted.endswith("123456.jpg")
     assert font.getlength(fitted) <= 120
-    assert sheet._fitted("a\nb", font, 120) == "a�b"
+    assert sheet._fitted("a\nb", font, 120) == "a\\x0ab"
     assert sheet._fitted("می\u200cخواهم", font, 120) == "می\u200cخواهم"
 
 

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from zipcrop.terminal import printable
+
 
 class ZipcropError(Exception):
     """Something that stops the run: what is wrong, with which file, and what to do, in one sentence."""
@@ -59,6 +61,6 @@ def run_script(main: Callable[[], None]) -> None:
     try:
         main()
     except ZipcropError as error:
-        sys.exit(f"zipcrop: error: {error}")
+        sys.exit(f"zipcrop: error: {printable(str(error))}")
     except KeyboardInterrupt:
         sys.exit("zipcrop: interrupted; run again to carry on")
