@@ -75,7 +75,7 @@ def publish(output: Path, archives: Mapping[str, Sequence[Photo] | None], confid
         manifest.record_path(output, archive).write_text(json.dumps(record))
         for folder in ("Person", "No_Person"):
             (output / folder / archive).mkdir(parents=True, exist_ok=True)
-    table, _ = summary.summarize(output, {archive: f"raw_zips/{archive}.zip" for archive in archives})
+    table = summary.summarize(output, {archive: f"raw_zips/{archive}.zip" for archive in archives}).table
     summary.write(table, output)
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, make_zip
+from support import ROOT, make_zip, read_csv
 
-from results import failed, publish
+from results import failed, people, publish
 
 
 def summarize(folder: Path, **environment: str) -> str:
@@ -32,3 +32,33 @@ def test_no_name_writes_a_line_or_moves_the_cursor(environment: dict[str, str], 
     assert len(lines) == 1 + 2 + 2 + 1
     assert "odd\\x1b[2J\\x0adone" in lines[2]
     assert "gone\\x1b[2J" in lines[4]
+
+
+def test_one_archives_damaged_results_stop_nothing(tmp_path: Path) -> None:
+    for archive in ("good", "cut", "more"):
+        make_zip(tmp_path / "raw" / f"{archive}.zip", [("x", b"")])
+    output = tmp_path / "output"
+    publish(output, {"good": [people("a.jpg", 0.9)], "cut": [people("a.jpg", 0.9)], "more": [people("a.jpg", 0.9)]})
+    (output / "manifests/cut.csv").write_bytes((output / "manifests/cut.csv").read_bytes()[:-30])
+    (output / "Person/more/mine.jpg").touch()
+    (output / "Person/good/.DS_Store").touch()
+    assert summarize(tmp_path).splitlines()[1:] == [
+        f"warning: results of cut cannot be read: {output}/manifests/cut.csv is cut off; delete it and run again",
+        f"warning: {output}/Person/more has 1 file more than its manifest says: 'mine.jpg'",
+    ]
+    assert [(row["archive"], row["crops"]) for row in read_csv(output / "summary.csv")] == [
+        ("good", "1"),
+        ("more", "1"),
+    ]
+
+
+def test_warnings_are_not_endless(tmp_path: Path) -> None:
+    archives = [f"a{number:02d}" for number in range(30)]
+    for archive in archives:
+        make_zip(tmp_path / "raw" / f"{archive}.zip", [("x", b"")])
+    publish(tmp_path / "output", {archive: [] for archive in archives})
+    for archive in archives:
+        (tmp_path / "output/manifests" / f"{archive}.json").write_text("")
+    lines = summarize(tmp_path).splitlines()
+    assert lines[0].startswith("0 archives, 0 images: 0 with people")
+    assert (len(lines), lines[-1]) == (22, "  … and 10 more warnings")

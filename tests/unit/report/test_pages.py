@@ -44,6 +44,13 @@ def test_all_pages_are_there_and_stand_alone(written: dict[str, str]) -> None:
         assert not re.search(r'(src|href)="(?!data:)', page.split("<script>function injectCSS")[0])
 
 
+def test_no_archive_at_all_has_its_pages_too(tmp_path: Path) -> None:
+    """As where no results can be read."""
+    written = write(tmp_path, {})
+    assert set(written) == {"archives", "provenance", "failures", "duplicates", *pages.GALLERIES}
+    assert "rejected images" in text(written["archives"])
+
+
 def test_lists_name_archive_member_and_setting(written: dict[str, str]) -> None:
     unsure = text(written["unsure"])
     assert "b & c" in unsure

@@ -23,6 +23,10 @@ class CatalogError(ZipcropError):
     """Archives that cannot be told apart, or that Snakemake cannot carry."""
 
 
+class ResultsError(ZipcropError):
+    """Results of an archive that cannot be read."""
+
+
 class ModelError(ZipcropError):
     """Weights that cannot be had or used."""
 

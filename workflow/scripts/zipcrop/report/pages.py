@@ -168,7 +168,9 @@ def failures(survey: Survey) -> str:
 
 def archives(survey: Survey) -> str:
     """The summary, a row per archive, and its totals."""
-    table = pd.DataFrame(survey["archives"]).drop(columns=["zip", "fingerprint"])
+    table = pd.DataFrame(survey["archives"], columns=[*summary.COLUMNS, "mean_confidence"]).drop(
+        columns=["zip", "fingerprint"]
+    )
     sureness = table["mean_confidence"]
     table["mean_confidence"] = ["" if pd.isna(each) else f"{each:.3f}" for each in sureness]
     table = table.rename(columns=lambda name: name.replace("_", " "))  # so that headings can wrap

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zipcrop import manifest, summary
+from zipcrop import summary
 from zipcrop.report import REPORT_VERSION, distributions, duplicates
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
 from zipcrop.report.distributions import Distributions
@@ -32,12 +32,14 @@ def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed:
     `archives`, the worst first (see `_worst_first`), with each one's counts; `picks`, `duplicates` and `failures`,
     entries that name archive and member, at most `list_length` in each list and `failures_listed`; `reasons` with their
     numbers; `provenance`, what the records say.
+
+    Raises ResultsError if results of an archive cannot be read any more, MachineError.
     """
     counted, picks, failures = Distributions(), Picks(list_length), Failures(failures_listed)
     contents: dict[str, np.ndarray] = {}
     mean_confidence: dict[str, float | None] = {}
     crowded = most_people = barely_kept = nearly_kept = 0
-    records = {archive: manifest.read_record(output, archive) for archive in table["archive"]}
+    records = {archive: summary.read_record(output, archive) for archive in table["archive"]}
     for archive, record in records.items():
         rows = _read(output, archive)
         persons = rows[rows["status"] == "person"]
