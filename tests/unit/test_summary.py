@@ -219,6 +219,8 @@ BAD_MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "has a status that there is not": replaced(",person,,", ",people,,"),
     "has a crc32 that is none": replaced("00000001", "0x000001"),
     "is no manifest    ": replaced(",10,", ",ten,"),
+    "is no manifest      ": replaced(",10,", f",{2**64},"),
+    "is no manifest       ": replaced(",10,", ",-10,"),
     "is no manifest     ": replaced(",0,00000001", ",zero,00000001"),
     "has a width that is none": replaced(",9,9,", ",,9,"),
     "has a width that is none ": replaced(",9,9,", ",0,9,"),
@@ -280,6 +282,20 @@ def test_what_is_no_file_cannot_be_read(path_of: Callable[[Path, str], Path], re
 def test_no_archive_at_all_is_a_table_without_rows(tmp_path: Path) -> None:
     table, failures, warnings = summary.summarize(tmp_path, {})
     assert (len(table), list(table.columns), failures, warnings) == (0, summary.COLUMNS, [], [])
+
+
+def test_sizes_beyond_64_bits_add_up(tmp_path: Path) -> None:
+    largest = 2**64 - 1
+    publish(tmp_path, "a", (person(0, "a"), 1, largest), (Outcome(1, "failed", "too large"), 2, largest))
+    publish(tmp_path, "b", (person(0, "b"), 1, 2**32 - 1), (Outcome(1, "failed", "too large"), 2, 2**53 + 1))
+    publish(tmp_path, "c", rows=manifest.failed_archive_rows("c", "is empty"))
+    table, *_ = summary.summarize(tmp_path, {"a": "a.zip", "b": "b.zip", "c": "c.zip"})
+    summary.write(table, tmp_path)
+    for each in (table, summary.read(tmp_path / "summary.csv")):
+        assert each["bytes"].tolist() == [2 * largest, 2**32 + 2**53, 0]
+        assert each["duplicates"].tolist() == [0, 1, 0]  # by the lower half of the size
+    assert summary.read_manifest(tmp_path, "a")["bytes"].tolist() == [largest, largest]
+    assert summary.closing_line(table).startswith("3 archives, 2 images")
 
 
 def test_names_that_look_like_missing_values(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_each_archive_counts_by_its_own_threshold(tmp_path: Path) -> None:
 def test_the_worst_archives_come_first(mixed: Path) -> None:
     # By share of failures; then those without people, then those that are least sure.
     assert [each["archive"] for each in of(mixed)["archives"]] == ["broken", "sad", "none", "good"]
+
+
+def test_sizes_beyond_64_bits_stay_what_they_are(tmp_path: Path) -> None:
+    largest = 2**64 - 1
+    photos = [replace(each, size=largest) for each in (people("x.jpg", 0.9), failed("y.jpg"), without("z.jpg"))]
+    publish(tmp_path, {"a": photos, "b": [failed("x.jpg")]})
+    found = of(tmp_path)
+    survey_file.write(found, tmp_path / "survey.json")
+    found = survey_file.read(tmp_path / "survey.json")
+    assert found["numbers"]["bytes"] == 3 * largest + 1000
+    assert {each["archive"]: each["bytes"] for each in found["archives"]} == {"a": 3 * largest, "b": 1000}
+    assert [each["bytes"] for each in found["failures"]] == [largest, 1000]
 
 
 def test_lists_hold_the_most_remarkable_of_all_archives(mixed: Path) -> None:

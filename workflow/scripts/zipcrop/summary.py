@@ -85,7 +85,8 @@ def _reading(path: Path, archive: str, kind: str) -> Iterator[None]:
 
 
 def read_manifest(output: Path, archive: str) -> pd.DataFrame:
-    """The manifest of `archive` below the folder `output`, as text but for `member_index` and `bytes`.
+    """The manifest of `archive` below the folder `output`, as text but for `member_index` (int64) and
+    `bytes` (uint64).
 
     Raises ResultsError if it is no manifest of the archive's, or not whole; MachineError.
     """
@@ -103,7 +104,8 @@ def read_manifest(output: Path, archive: str) -> pd.DataFrame:
         if not table["archive"].eq(archive).all():
             raise _Flaw("is another archive's")
         table["member_index"] = table["member_index"].astype(int)
-        table["bytes"] = pd.to_numeric(table["bytes"]).fillna(0).astype(int)
+        # An archive may declare any number that ZIP64 has room for.
+        table["bytes"] = table["bytes"].replace("", "0").astype(np.uint64)
         return table
 
 
@@ -169,7 +171,7 @@ def read_record(output: Path, archive: str) -> dict[str, Any]:
 def summarize(output: Path, archives: Mapping[str, str]) -> Summary:
     """What became of each of `archives` (id to path), in their order, from the results below the folder `output`.
     Archives whose results cannot be read are left out. Raises MachineError, OSError."""
-    summaries = []
+    summaries: list[dict[str, Any]] = []
     failures: list[str] = []
     warnings: list[str] = []
     contents = []
@@ -195,7 +197,7 @@ def summarize(output: Path, archives: Mapping[str, str]) -> Summary:
             **{f"{status}_images": int(counts.get(status, 0)) for status in IMAGES},
             **{status: int(counts.get(status, 0)) for status in ("failed", "skipped")},
             "crops": int((table["status"] == "person").sum()),
-            "bytes": int(members["bytes"].sum()),
+            "bytes": sum(members["bytes"].tolist()),  # Python's, since pandas' sum wraps beyond 64 bits
             "seconds": seconds,
             "images_per_second": round(len(images) / seconds, 3) if seconds else 0.0,
         }
@@ -248,7 +250,11 @@ def _failures(zip_path: str, members: pd.DataFrame) -> Iterator[str]:
 
 
 def content_keys(images: pd.DataFrame) -> np.ndarray:
-    """One uint64 per image, equal for images of equal CRC and size: what `duplicates` goes by."""
+    """One uint64 per image, equal for images of equal CRC and size: what `duplicates` goes by.
+
+    Of sizes from 4 GiB on, the higher bits are lost, which does no harm: an image that large is rare, and two of them
+    would have to have the same CRC, too.
+    """
     crc32 = np.array([int(text, 16) for text in images["crc32"]], np.uint64)
     return crc32 | images["bytes"].to_numpy(np.uint64) << np.uint64(32)
 
@@ -300,8 +306,11 @@ def _remove_if_empty(folder: Path, output: Path) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The `summary.csv` at `path`."""
-    return pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(["archive", "zip", "fingerprint"], str))
+    """The `summary.csv` at `path`; its `bytes` are Python's integers, since their sums may go beyond 64 bits."""
+    table = pd.read_csv(
+        path, keep_default_na=False, dtype=dict.fromkeys(["archive", "zip", "fingerprint", "bytes"], str)
+    )
+    return table.assign(bytes=pd.Series([int(each) for each in table["bytes"]], table.index, dtype=object))
 
 
 def write(table: pd.DataFrame, output: Path) -> None:

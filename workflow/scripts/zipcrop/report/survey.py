@@ -19,7 +19,7 @@ from zipcrop import summary
 from zipcrop.report import REPORT_VERSION, distributions, duplicates
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
 from zipcrop.report.distributions import Distributions
-from zipcrop.report.picks import CROWD, Failures, Picks
+from zipcrop.report.picks import CROWD, Failures, Picks, as_entries
 
 _MOST_REASONS = 20
 _NUMBERS = ["width", "height", "confidence", "x1", "y1", "x2", "y2"]
@@ -138,8 +138,14 @@ def _worst_first(table: pd.DataFrame, mean_confidence: dict[str, float | None]) 
     rows = table.assign(mean_confidence=pd.Series([mean_confidence[each] for each in table["archive"]], dtype=float))
     failed = -(rows["failed"] / rows["members"].clip(lower=1))
     order = np.lexsort([rows["mean_confidence"].fillna(0), failed])
-    entries: list[dict[str, Any]] = json.loads(rows.iloc[order].to_json(orient="records", double_precision=6))
-    return entries
+    return [{key: _plain(value) for key, value in row.items()} for row in as_entries(rows.iloc[order])]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON can hold it."""
+    if isinstance(value, float):
+        return None if np.isnan(value) else round(value, 6)
+    return value
 
 
 def _provenance(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
