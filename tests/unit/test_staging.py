@@ -14,7 +14,7 @@ from zipcrop import manifest
 from zipcrop import staging as staging_module
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.manifest import Outcome, Person
-from zipcrop.staging import Staging, has_leftovers, sweep
+from zipcrop.staging import Staging, has_leftovers, remove_with_empty_parents, sweep
 
 PERSON = Outcome(3, "person", "", 9, 8, (Person((1.0, 2.5, 3.0, 4.0), 0.5, "Person/a/x_0.jpg"),))
 NO_PERSON = Outcome(4, "no_person", "", 9, 8, (Person((0.0, 0.0, 2.0, 3.0), 0.1),), "No_Person/a/y.jpg")
@@ -222,3 +222,15 @@ def test_what_lost_its_files_in_a_power_cut_is_done_again(damage: Callable[[Path
         damage(staging.folder / "Person/a/x_0.jpg")
     with Staging(tmp_path, "a", "key") as staging:
         assert list(staging.resume()[0]) == [4]
+
+
+def test_of_a_link_that_is_removed_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    for name, target in (("folder", "elsewhere"), ("file", "elsewhere/file"), ("nothing", "gone")):
+        link = tmp_path / "root" / "deep" / name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / target)
+        remove_with_empty_parents(link, tmp_path / "root")
+        assert list((tmp_path / "root").iterdir()) == []
+    assert (tmp_path / "elsewhere" / "file").exists()

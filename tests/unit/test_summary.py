@@ -11,7 +11,7 @@ import pytest
 
 from zipcrop import manifest, summary
 from zipcrop.archive import Member
-from zipcrop.errors import ResultsError, ZipcropError
+from zipcrop.errors import MachineError, ResultsError, ZipcropError
 from zipcrop.manifest import Outcome, Person
 
 RECORD = {
@@ -329,3 +329,56 @@ def test_files_that_a_live_archive_took_over_are_kept(tmp_path: Path) -> None:
     summary.remove(tmp_path, "photos", ["photos/2024"])
     assert (tmp_path / file).exists()
     assert not manifest.path(tmp_path, "photos").exists()
+
+
+def test_only_the_archives_own_files_are_removed(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    own = ("Person/gone/a_0.jpg", "Person/gone/deep/b_0.jpg")
+    link, within = "Person/gone/link_0.jpg", "Person/gone/linked/x.jpg"
+    planted = ("../victim", str(tmp_path / "victim"), "Person/live/x.jpg", "Person/gone/deep", link, within)
+    persons = tuple(Person((0.0, 0.0, 9.0, 9.0), 0.5, file) for file in own)
+    publish(output, "gone", (Outcome(0, "person", "", 9, 9, persons), 1, 10))
+    (tmp_path / "victim").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/x.jpg").touch()
+    (output / "Person/live").mkdir()
+    (output / "Person/live/x.jpg").touch()
+    (output / link).symlink_to(tmp_path / "victim")
+    (output / within).parent.symlink_to(tmp_path / "folder")
+    persons = tuple(Person((0.0, 0.0, 9.0, 9.0), 0.5, file) for file in own + planted)
+    member = Member(0, "0.jpg", 1, 10, "")
+    manifest.write(
+        manifest.path(output, "gone"), manifest.rows("gone", member, Outcome(0, "person", "", 9, 9, persons))
+    )
+    assert summary.own_files(output, "gone", []) == (list(own), list(planted))
+    assert summary.remove(output, "gone", []) == list(planted)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if not path.is_dir())
+    assert left == ["folder/x.jpg", f"output/{link}", "output/Person/live/x.jpg", "victim"]
+    assert (output / within).exists()
+
+
+@pytest.mark.parametrize("folder", ["Person/gone", "Person"])
+def test_no_folder_is_removed_through_a_link(folder: str, tmp_path: Path) -> None:
+    publish(tmp_path, "gone", (person(0, "gone"), 1, 10))
+    (tmp_path / folder).rename(tmp_path / "elsewhere")
+    (tmp_path / folder).symlink_to("../elsewhere" if "/" in folder else "elsewhere")
+    before = [path for path in (tmp_path / "elsewhere").rglob("*")]
+    assert summary.remove(tmp_path, "gone", []) == ["Person/gone/0_0.jpg"]
+    assert [path for path in (tmp_path / "elsewhere").rglob("*")] == before
+    assert (tmp_path / folder).is_symlink()
+
+
+def test_no_manifest_is_removed_through_a_link(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    publish(output, "a/gone", (person(0, "a/gone"), 1, 10))
+    (output / "manifests/a").rename(tmp_path / "elsewhere")
+    (output / "manifests/a").symlink_to("../../elsewhere")
+    assert summary.orphans(output, []) == []
+    with pytest.raises(MachineError, match="leads out of"):
+        summary.remove(output, "a/gone", [])
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["gone.csv", "gone.json"]
+
+
+def test_a_folder_is_no_archive_that_is_gone(tmp_path: Path) -> None:
+    publish(tmp_path, "x.csv/y", (person(0, "x.csv/y"), 1, 10))
+    assert summary.orphans(tmp_path, ["x.csv/y"]) == []

@@ -33,7 +33,8 @@ def output(tmp_path: Path, crop: Crop, store: Store) -> Path:
 
 def test_results_are_laid_out_as_in_the_output_folder(output: Path, store: Store) -> None:
     wanted = files_below(output)
-    assert upload.archive(output, "images(1)", URL) == len(wanted) >= 5
+    assert upload.archive(output, "images(1)", URL) == (len(wanted), [])
+    assert len(wanted) >= 5
     assert {key: store.get("results", key) for key in store.keys("results")} == wanted
 
 
@@ -73,3 +74,60 @@ def test_summaries(output: Path, store: Store) -> None:
 def test_a_bucket_that_is_not_there_is_named(output: Path) -> None:
     with pytest.raises(MachineError, match=r"nothing there .* while uploading .* to s3://gone/"):
         upload.archive(output, "images(1)", "s3://gone")
+
+
+def plant(output: Path, *files: str) -> None:
+    """Has the manifest of `images(1)` name `files` as crops, too."""
+    path = output / "manifests/images(1).csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    row = next(line for line in lines if ",person,," in line)
+    lines += [row.replace(row.rstrip().rpartition(",")[2], file) for file in files]
+    path.write_text("".join(lines), encoding="utf-8", newline="")
+
+
+def test_nothing_but_the_archives_results_is_put_there(output: Path, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (output / "Person/images(1)/link.jpg").symlink_to(tmp_path / "secret")
+    (output / "Person/other").mkdir()
+    (output / "Person/other/x.jpg").touch()
+    results = set(files_below(output)) - {"set 1/Person/images(1)/link.jpg", "set 1/Person/other/x.jpg"}
+    planted = ["../secret", str(tmp_path / "secret"), "Person/other/x.jpg", "Person/images(1)/link.jpg"]
+    plant(output, *planted)
+    assert upload.archive(output, "images(1)", URL) == (len(results), planted)
+    assert set(store.keys("results")) == results
+
+
+@pytest.mark.parametrize("file", ["manifests/images(1).json", "summary.csv", "summary/pages"])
+def test_no_link_is_followed_to_what_is_put_there(file: str, output: Path, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "x").write_text("secret")
+    (output / "summary").mkdir()
+    (output / "summary.csv").touch()
+    (output / file).unlink(missing_ok=True)
+    (output / file).symlink_to(tmp_path / "secret" / "x")
+    if file == "summary/pages":
+        assert upload.summaries(output, URL) == 1
+    else:
+        with pytest.raises(MachineError, match="is no regular file"):
+            upload.summaries(output, URL) if file == "summary.csv" else upload.archive(output, "images(1)", URL)
+    assert not [key for key in store.keys("results") if key.endswith(file)]
+
+
+def test_summaries_in_a_folder_elsewhere_are_refused(output: Path, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x").write_text("secret")
+    (output / "summary").symlink_to(tmp_path / "elsewhere")
+    (output / "summary.csv").touch()
+    store.put("results", "set 1/summary/survey.json", b"")
+    with pytest.raises(MachineError, match="leads out of"):
+        upload.summaries(output, URL)
+    assert "set 1/summary/survey.json" in store.keys("results")
+
+
+def test_nothing_but_the_archives_results_is_removed_there(output: Path, store: Store) -> None:
+    store.put("results", "victim", b"")
+    store.put("results", "set 1/Person/other/x.jpg", b"")
+    plant(output, "../victim", "Person/other/x.jpg")
+    upload.archive(output, "images(1)", URL)
+    upload.remove(output, "images(1)", [], URL)
+    assert store.keys("results") == ["set 1/Person/other/x.jpg", "victim"]

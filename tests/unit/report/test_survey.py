@@ -195,3 +195,29 @@ def test_crop_sizes_are_those_that_are_cut(tmp_path: Path, padding: float) -> No
     assert place["crop_y"].tolist() == [rows.start for rows, _ in cut]
     assert place["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
     assert place["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]
+
+
+def test_no_file_of_others_is_shown(tmp_path: Path) -> None:
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5]
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    archive = [*(people(name, *scores, crc32=1) for name in names), without("e.jpg", 0.2, crc32=1)]
+    publish(tmp_path, {"x": archive, "y": [people("f.jpg", 0.9, crc32=1)]})
+    (tmp_path / "victim.jpg").touch()
+    crops = tmp_path / "Person/x"
+    (crops / "d_0.jpg").unlink()
+    (crops / "d_0.jpg").symlink_to(tmp_path / "victim.jpg")
+    path = tmp_path / "manifests/x.csv"
+    text = path.read_text().replace("Person/x/a_0", "Person/y/f_0").replace("Person/x/b_0", "Person/x/../../victim")
+    path.write_text(text.replace("Person/x/c_0.jpg", str(tmp_path / "victim.jpg")).replace("No_Person/x/e", "/etc/e"))
+    found = of(tmp_path)
+    crowds = {each["member"]: each for each in found["picks"]["crowds"]}
+    assert [[person["file"] for person in crowds[name]["people"]][:2] for name in names] == [
+        ["", f"Person/x/{name[0]}_1.jpg"] for name in names
+    ]
+    assert [each["file"] for each in found["picks"]["almost"]] == [""]
+    assert {each["file"] for each in found["picks"]["small"] if each["member"] != "f.jpg"} == {
+        "",
+        *(f"Person/x/{name[0]}_{k}.jpg" for name in names for k in range(1, 5)),
+    }
+    (photo,) = found["duplicates"]
+    assert photo["file"] == "Person/y/f_0.jpg"

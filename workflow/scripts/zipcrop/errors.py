@@ -26,6 +26,11 @@ class CatalogError(ZipcropError):
 class ResultsError(ZipcropError):
     """Results of an archive that cannot be read."""
 
+    def __init__(self, archive: str, what: str) -> None:
+        """Of `archive`; `what` says which file is at fault, and how, such as "output/manifests/a.csv is empty"."""
+        super().__init__(f"results of {archive} cannot be read: {what}; delete it and run again")
+        self.what = what
+
 
 class ModelError(ZipcropError):
     """Weights that cannot be had or used."""

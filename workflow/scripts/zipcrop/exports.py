@@ -69,9 +69,7 @@ def entries(output: Path, archive: str) -> Iterator[ManifestEntry]:
         yield from _entries(path)
     except (csv.Error, ValueError, LookupError):
         # The summary leaves such archives out, so this one has been changed since.
-        raise ResultsError(
-            f"results of {archive} cannot be read: {path} is no manifest; delete it and run again"
-        ) from None
+        raise ResultsError(archive, f"{path} is no manifest") from None
 
 
 def _entries(path: Path) -> Iterator[ManifestEntry]:

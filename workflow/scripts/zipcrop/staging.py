@@ -231,8 +231,9 @@ def _keyed(parent: Path) -> list[Path]:
 
 
 def remove_with_empty_parents(path: Path, root: Path) -> None:
-    """Removes a file or folder below `root`, and then the folders above it, below `root`, that it leaves empty."""
-    if path.is_dir():
+    """Removes a file or folder below `root`, and then the folders above it, below `root`, that it leaves empty. Of a
+    link, what it leads to stays."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def _reading(path: Path, archive: str, kind: str) -> Iterator[None]:
         what = f"is no {kind}"
     else:
         return
-    raise ResultsError(f"results of {archive} cannot be read: {path} {what}; delete it and run again") from None
+    raise ResultsError(archive, f"{path} {what}") from None
 
 
 def read_manifest(output: Path, archive: str) -> pd.DataFrame:
@@ -215,7 +215,8 @@ def _differences(output: Path, archive: str, table: pd.DataFrame) -> Iterator[st
         files = table.loc[table["status"] == status, "file"]
         # Some file systems give names back in another normalisation.
         wanted = {_normal(file.removeprefix(f"{folder}/{archive}/")) for file in files if file}
-        found = {_normal(name): is_file for name, is_file in layout.files_below(place).items()}
+        there = layout.files_below(place) if layout.has_own_folder(output, folder, archive) else {}
+        found = {_normal(name): is_file for name, is_file in there.items()}
         more = [name for name in found if name not in wanted and not _is_left_by_a_system(name)]
         fewer = [name for name in wanted if not found.get(name)]
         for names, word in ((more, "more"), (fewer, "fewer")):
@@ -236,9 +237,10 @@ def _is_left_by_a_system(name: str) -> bool:
     return base.lower() in _LEFT_BY_SYSTEMS or base.startswith("._")
 
 
-def is_result(path: Path) -> bool:
-    """Whether `path` is a file of ours."""
-    return path.is_file() and path.name.lower() not in _LEFT_BY_SYSTEMS
+def results_below(folder: Path) -> list[str]:
+    """The regular files below `folder`, as paths with `/`, but for what systems leave there by themselves."""
+    found = layout.files_below(folder).items()
+    return [name for name, is_file in found if is_file and name.rpartition("/")[2].lower() not in _LEFT_BY_SYSTEMS]
 
 
 def _failures(zip_path: str, members: pd.DataFrame) -> Iterator[str]:
@@ -271,31 +273,39 @@ def _duplicates(contents: list[np.ndarray]) -> list[int]:
 def orphans(output: Path, archives: Iterable[str]) -> list[str]:
     """Archives with results below the folder `output` that are not among `archives`."""
     known = set(archives)
-    manifests = output / "manifests"
-    found = sorted(path.relative_to(manifests).as_posix()[: -len(".csv")] for path in manifests.rglob("*.csv"))
-    return [archive for archive in found if archive not in known]
+    manifests = (name for name in results_below(output / "manifests") if name.endswith(".csv"))
+    return [archive for archive in sorted(name[: -len(".csv")] for name in manifests) if archive not in known]
 
 
-def own_files(output: Path, archive: str, live: Iterable[str]) -> list[str]:
+def own_files(output: Path, archive: str, live: Iterable[str]) -> tuple[list[str], list[str]]:
     """The files, as paths below the folder `output`, that the manifest of `archive` names and that of none of the
-    archives `live`, whose folders may lie inside its own or around it."""
+    archives `live`, whose folders may lie inside its own or around it; and what else the manifest names, which is no
+    file of the archive's results (see `layout.is_own`).
+
+    Raises ResultsError if one of the manifests cannot be read, MachineError, OSError.
+    """
     kept: set[str] = set()
     for other in live:
         nested = other.startswith(f"{archive}/") or archive.startswith(f"{other}/")
         if nested and manifest.path(output, other).exists():
             kept |= set(read_manifest(output, other)["file"])
-    return [file for file in read_manifest(output, archive)["file"] if file and file not in kept]
+    files = [file for file in read_manifest(output, archive)["file"] if file and file not in kept]
+    return layout.own_and_others(output, archive, files)
 
 
-def remove(output: Path, archive: str, live: Iterable[str]) -> None:
-    """Deletes the results of `archive` below the folder `output`, but for files of the archives `live`."""
-    for file in own_files(output, archive, live):
+def remove(output: Path, archive: str, live: Iterable[str]) -> list[str]:
+    """Deletes the results of `archive` below the folder `output`, but for files of the archives `live`. Gives what its
+    manifest names besides, which is left alone. Raises as `own_files` does."""
+    files, others = own_files(output, archive, live)
+    for file in files:
         remove_with_empty_parents(output / file, output)
     for folder in FOLDERS:
-        _remove_if_empty(output / folder / archive, output)
-    remove_with_empty_parents(manifest.record_path(output, archive), output)
-    # Last: as long as it is there, an interrupted removal is found again.
-    remove_with_empty_parents(manifest.path(output, archive), output)
+        if layout.has_own_folder(output, folder, archive):
+            _remove_if_empty(output / folder / archive, output)
+    # The manifest last: as long as it is there, an interrupted removal is found again.
+    for path in (manifest.record_path(Path(), archive), manifest.path(Path(), archive)):
+        remove_with_empty_parents(layout.inside(output, str(path)), output)
+    return others
 
 
 def _remove_if_empty(folder: Path, output: Path) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zipcrop import summary
+from zipcrop import layout, summary
 from zipcrop.report import REPORT_VERSION, distributions, duplicates
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
 from zipcrop.report.distributions import Distributions
-from zipcrop.report.picks import CROWD, Failures, Picks, as_entries
+from zipcrop.report.picks import CROWD, Entry, Failures, Picks, as_entries
 
 _MOST_REASONS = 20
 _NUMBERS = ["width", "height", "confidence", "x1", "y1", "x2", "y2"]
@@ -72,7 +72,7 @@ def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed:
         },
         "distributions": counted.to_json(),
         "archives": _worst_first(table, mean_confidence),
-        "picks": picks.to_json(),
+        "picks": {name: [_shown(output, each) for each in entries] for name, entries in picks.to_json().items()},
         "duplicates": shared.listed,
         "failures": failures.listed(),
         "reasons": failures.reasons.most_common(_MOST_REASONS),
@@ -85,6 +85,19 @@ def _read(output: Path, archive: str) -> pd.DataFrame:
     rows = summary.read_manifest(output, archive)
     rows[_NUMBERS] = rows[_NUMBERS].apply(pd.to_numeric).astype(float)  # without rows they would stay text
     return rows
+
+
+def _shown(output: Path, entry: Entry) -> Entry:
+    """`entry` without the files that are no results of its archive, which are not to be shown."""
+    archive = entry["archive"]
+    shown = {**entry, "file": _own(output, archive, entry["file"])}
+    if "people" in entry:
+        shown["people"] = [{**each, "file": _own(output, archive, each["file"])} for each in entry["people"]]
+    return shown
+
+
+def _own(output: Path, archive: str, file: str) -> str:
+    return file if layout.is_own(output, archive, file) else ""
 
 
 def _crop_place(persons: pd.DataFrame, padding: float) -> dict[str, np.ndarray]:
