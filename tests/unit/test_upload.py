@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Crop
 from store import Store
 from support import encoded, make_zip
 
-from zipcrop import upload
+from zipcrop import object_store, upload
 from zipcrop.errors import MachineError
 
 URL = "s3://results/set 1"
@@ -38,10 +40,51 @@ def test_results_are_laid_out_as_in_the_output_folder(output: Path, store: Store
     assert {key: store.get("results", key) for key in store.keys("results")} == wanted
 
 
-def test_the_manifest_comes_last(output: Path, store: Store) -> None:
+MANIFEST = "set 1/manifests/images(1).csv"
+RECORD = "set 1/manifests/images(1).json"
+
+
+def changes(store: Store) -> list[tuple[str, set[str]]]:
+    """What is put into the store and deleted there from now on, in this order, each with what the store has just
+    before it."""
+    made = []
+
+    def note(request: Any, **_: object) -> None:
+        method, path = request.method, urllib.parse.unquote(urllib.parse.urlsplit(request.url).path)
+        if method in ("PUT", "POST"):
+            made.append((f"{method} {path.removeprefix('/results/')}", set(store.keys("results"))))
+
+    object_store._client().meta.events.register("before-send.s3", note)
+    return made
+
+
+def test_whoever_sees_a_manifest_sees_all_its_files(output: Path, store: Store) -> None:
     upload.archive(output, "images(1)", URL)
-    puts = [request for request in store.requests() if request.startswith("PUT /results/")]
-    assert puts[-1] == "PUT /results/set 1/manifests/images(1).csv"
+    plant(output, "Person/images(1)/new_0.jpg")
+    (output / "Person/images(1)/new_0.jpg").touch()
+    store.put("results", "set 1/Person/images(1)/old_0.jpg", b"old")
+    made = changes(store)
+    upload.archive(output, "images(1)", URL)
+    assert made[0][0] == "POST /results"  # what deletes objects
+    assert [change for change, _ in made[-2:]] == [f"PUT {RECORD}", f"PUT {MANIFEST}"]
+    assert not any({MANIFEST, RECORD} & there for _, there in made[1:-1])
+    assert made[-1][1] | {MANIFEST} == set(files_below(output))
+
+
+def test_the_manifest_is_removed_first(output: Path, store: Store) -> None:
+    upload.archive(output, "images(1)", URL)
+    made = changes(store)
+    upload.remove(output, "images(1)", [], URL)
+    assert [change for change, _ in made] == ["POST /results", "POST /results"]
+    assert made[1][1] == set(files_below(output)) - {MANIFEST, RECORD}
+
+
+def test_an_upload_that_fails_leaves_no_manifest(output: Path, store: Store) -> None:
+    upload.archive(output, "images(1)", URL)
+    (output / "No_Person/images(1)/Bäume & Häuser/a #1.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        upload.archive(output, "images(1)", URL)
+    assert not {MANIFEST, RECORD} & set(store.keys("results"))
 
 
 def test_what_earlier_results_have_left_is_deleted(output: Path, store: Store) -> None:
@@ -72,7 +115,7 @@ def test_summaries(output: Path, store: Store) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_named(output: Path) -> None:
-    with pytest.raises(MachineError, match=r"nothing there .* while uploading .* to s3://gone/"):
+    with pytest.raises(MachineError, match=r"nothing there .* while .* s3://gone"):
         upload.archive(output, "images(1)", "s3://gone")
 
 

@@ -24,14 +24,16 @@ class Uploaded(NamedTuple):
 
 
 def archive(output: Path, name: str, url: str) -> Uploaded:
-    """Puts the results of the archive `name` in the folder `output` below `url`, the manifest last; deletes there what
-    earlier results have left.
+    """Puts the results of the archive `name` in the folder `output` below `url`; deletes there what earlier results
+    have left. Their manifest goes first, and the new one comes last, so that whoever sees a manifest there sees all its
+    files.
 
     Raises ResultsError if the manifest cannot be read, MachineError, OSError.
     """
     named = [file for file in summary.read_manifest(output, name)["file"] if file]
     files, others = layout.own_and_others(output, name, named)
     ends = _manifest_files(name)
+    object_store.delete(url, ends)
     _put(output, files, url)
     for folder in FOLDERS:
         _delete_others(f"{url}/{folder}/{name}", _below(f"{folder}/{name}/", files))
@@ -51,10 +53,11 @@ def summaries(output: Path, url: str) -> int:
 
 
 def remove(output: Path, name: str, live: Iterable[str], url: str) -> None:
-    """Deletes below `url` what `archive` has put there for `name`, but for files of the archives `live`. Raises as
-    `summary.own_files` does."""
+    """Deletes below `url` what `archive` has put there for `name`, but for files of the archives `live`; the manifest
+    first. Raises as `summary.own_files` does."""
     files, _ = summary.own_files(output, name, live)
-    object_store.delete(url, [*files, *_manifest_files(name)])
+    object_store.delete(url, _manifest_files(name))
+    object_store.delete(url, files)
 
 
 def marker(output: Path, name: str) -> Path:
