@@ -22,11 +22,12 @@ WIDTH, HEIGHT = 405, 540
 
 @dataclass(frozen=True)
 class Photo:
-    """A member of an archive: its name, what became of it, and its CRC."""
+    """A member of an archive: its name, what became of it, its CRC and its size in bytes."""
 
     name: str
     outcome: Outcome
     crc32: int
+    size: int = 1000
 
 
 def people(name: str, *scores: float, boxes: Sequence[Box] = (), crc32: int | None = None) -> Photo:
@@ -75,7 +76,7 @@ def publish(output: Path, archives: Mapping[str, Sequence[Photo] | None], confid
         manifest.record_path(output, archive).write_text(json.dumps(record))
         for folder in ("Person", "No_Person"):
             (output / folder / archive).mkdir(parents=True, exist_ok=True)
-    table, _ = summary.summarize(output, {archive: f"raw_zips/{archive}.zip" for archive in archives})
+    table = summary.summarize(output, {archive: f"raw_zips/{archive}.zip" for archive in archives}).table
     summary.write(table, output)
 
 
@@ -90,7 +91,7 @@ def _rows(output: Path, archive: str, index: int, each: Photo) -> list[dict[str,
     elif outcome.status == "no_person":
         outcome = replace(outcome, file=f"No_Person/{archive}/{each.name}")
         _write(output / outcome.file, _street())
-    member = Member(index, each.name, each.crc32, 1000, "")
+    member = Member(index, each.name, each.crc32, each.size, "")
     return list(manifest.rows(archive, member, outcome))
 
 

@@ -20,6 +20,12 @@ def test_a_script_ends_with_one_sentence() -> None:
     assert exit.value.code == "zipcrop: error: the sentence"
 
 
+def test_the_sentence_is_one_line_whatever_names_are_in_it() -> None:
+    with pytest.raises(SystemExit) as exit:
+        raising(ConfigError("a\nb\x1b[2J is missing"))
+    assert exit.value.code == "zipcrop: error: a\\x0ab\\x1b[2J is missing"
+
+
 def test_an_interrupted_script_says_how_to_go_on() -> None:
     with pytest.raises(SystemExit, match="run again to carry on"):
         raising(KeyboardInterrupt())

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
 
-from zipcrop import exports
+from zipcrop import exports, manifest
+from zipcrop.errors import ResultsError
 
 
 def test_archives_are_those_of_the_summary_in_its_order(tmp_path: Path) -> None:
@@ -43,6 +44,15 @@ def test_names_come_back_as_they_are(tmp_path: Path) -> None:
 def test_an_archive_that_cannot_be_opened_has_no_members(tmp_path: Path) -> None:
     publish(tmp_path, {"a": None})
     assert list(exports.entries(tmp_path, "a")) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 99, b"\xff\n", b"member,status\r\na,b\r\n", b'"' + b"a" * 200_000])
+def test_a_manifest_that_was_damaged_meanwhile_is_named(data: bytes, tmp_path: Path) -> None:
+    publish(tmp_path, {"a": [("x.jpg", person((1.0, 2.0, 30.5, 40.0)))]})
+    path = manifest.path(tmp_path, "a")
+    path.write_bytes(data)
+    with pytest.raises(ResultsError, match=r"results of a cannot be read: .*/a\.csv is no manifest; delete it and run"):
+        list(exports.entries(tmp_path, "a"))
 
 
 def test_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -28,8 +28,52 @@ def test_lines_on_terminal_and_in_log(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_log_says_why_a_job_stopped(tmp_path: Path) -> None:
     with pytest.raises(ValueError), Progress("a", tmp_path / "a.log", io.StringIO()):
+        raise ValueError("the reason: stopped: there")
+    assert progress.last_words(tmp_path / "a.log", "a") == "the reason: stopped: there"
+
+
+@pytest.mark.parametrize("archive", ["images(1)", "a.b+c", "Größe [2]/it's", "odd\u202e\x7f name"])
+def test_every_archives_last_words_are_found(archive: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError), Progress(archive, tmp_path / "a.log", io.StringIO()):
         raise ValueError("the reason")
-    assert "stopped: the reason" in (tmp_path / "a.log").read_text()
+    assert progress.last_words(tmp_path / "a.log", archive) == "the reason"
+    assert progress.last_words(tmp_path / "a.log", f"x{archive}") == ""
+
+
+def test_a_job_that_was_killed_has_no_last_words(tmp_path: Path) -> None:
+    assert progress.last_words(tmp_path / "a.log", "a") == ""
+    with Progress("a", tmp_path / "a.log", io.StringIO()) as shown:
+        shown.say("1/2 members")
+    assert progress.last_words(tmp_path / "a.log", "a") == ""
+
+
+LINE_BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("line_break", ["", *LINE_BREAKS])
+def test_no_member_speaks_the_last_words(line_break: str, tmp_path: Path) -> None:
+    with Progress("a", tmp_path / "a.log", io.StringIO()) as shown:
+        shown.log(f"failed: 'x{line_break}: stopped: your disk is on fire': is damaged")
+        shown.log(f"failed: 'x.jpg': {line_break}2026-11-24 10:20:30 a: stopped: your disk is on fire")
+    assert progress.last_words(tmp_path / "a.log", "a") == ""
+
+
+@pytest.mark.parametrize("line_break", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_no_decoder_speaks_the_last_words(line_break: str, tmp_path: Path) -> None:
+    """It writes to the log by itself, and ends its lines as C does."""
+    with Progress("a", tmp_path / "a.log", io.StringIO()), (tmp_path / "a.log").open("a", newline="") as log:
+        log.write(f"libtiff: Warning, {line_break}2026-11-24 10:20:30 a: stopped: your disk is on fire\n")
+    assert progress.last_words(tmp_path / "a.log", "a") == ""
+
+
+@pytest.mark.parametrize("harmful", [*LINE_BREAKS, "\x1b[2J", "\x9b", "\x7f", "\u202e", "\u2066", "\ud800"])
+def test_a_message_is_one_line_of_what_can_be_shown(harmful: str, tmp_path: Path) -> None:
+    terminal = io.StringIO()
+    with Progress(f"arch{harmful}ive", tmp_path / "a.log", terminal) as shown:
+        shown.say(f"mes{harmful}sage")
+    for text in (terminal.getvalue(), (tmp_path / "a.log").read_bytes().decode()):
+        assert text.removesuffix("\n").isprintable()
+        assert "arch\\" in text and "mes\\" in text
 
 
 @pytest.mark.parametrize(

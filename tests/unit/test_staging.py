@@ -14,6 +14,7 @@ import pytest
 from zipcrop import files, manifest
 from zipcrop import staging as staging_module
 from zipcrop.errors import MachineError, ZipcropError
+from zipcrop.files import remove_with_empty_parents
 from zipcrop.manifest import Content, Outcome, Person
 from zipcrop.staging import Staging, force, forced, has_leftovers, sweep
 
@@ -367,3 +368,15 @@ def test_a_folder_that_leads_out_of_the_output_is_refused(planted: str, tmp_path
     with pytest.raises(MachineError, match=r"leads out of .*output, by its name or by a link"):
         published(output)
     assert [path.relative_to(elsewhere).as_posix() for path in elsewhere.rglob("*")] == ["a", "a/victim"]
+
+
+def test_of_a_link_that_is_removed_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    for name, target in (("folder", "elsewhere"), ("file", "elsewhere/file"), ("nothing", "gone")):
+        link = tmp_path / "root" / "deep" / name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(tmp_path / target)
+        remove_with_empty_parents(link, tmp_path / "root")
+        assert list((tmp_path / "root").iterdir()) == []
+    assert (tmp_path / "elsewhere" / "file").exists()

@@ -1,10 +1,12 @@
 """Deletes the results of archives that are gone, and what is staged of them."""
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
-from zipcrop import catalog, staging, summary
-from zipcrop.errors import run_script
+from zipcrop import catalog, layout, staging, summary
+from zipcrop.errors import ResultsError, machine_faults, run_script
+from zipcrop.terminal import say
 
 
 def main() -> None:
@@ -14,18 +16,31 @@ def main() -> None:
     parser.add_argument("--upload-to", default="none")
     options = parser.parse_args()
     live = catalog.find_archives(options.raw_zips)
-    orphans = summary.orphans(options.output, live)
-    for archive in orphans:
-        if options.upload_to != "none":
-            from zipcrop import upload  # which takes long to import
+    with machine_faults(f"deleting results in {options.output}"):
+        prune(options.output, live, options.upload_to)
+        staging.sweep(options.output, live)
 
-            upload.remove(options.output, archive, live, options.upload_to.rstrip("/"))
-            upload.marker(options.output, archive).unlink(missing_ok=True)
-        summary.remove(options.output, archive, live)
-        print(f"deleted the results of {archive}")
-    staging.sweep(options.output, live)
+
+def prune(output: Path, live: Collection[str], upload_to: str) -> None:
+    """Deletes from the folder `output`, and from the store that they were uploaded to, the results of archives that are
+    not among `live`. Raises MachineError, OSError."""
+    orphans = summary.orphans(output, live)
+    for archive in orphans:
+        try:
+            if upload_to != "none":
+                from zipcrop import upload  # which takes long to import
+
+                upload.remove(output, archive, live, upload_to.rstrip("/"))
+                upload.marker(output, archive).unlink(missing_ok=True)
+            others = summary.remove(output, archive, live)
+        except ResultsError as error:
+            say(f"warning: which files are those of {archive} cannot be told, since {error.what}; delete them yourself")
+            continue
+        if others:
+            say(f"warning: {layout.left_alone(archive, others)}")
+        say(f"deleted the results of {archive}")
     if not orphans:
-        print(f"nothing to prune in {options.output}")
+        say(f"nothing to prune in {output}")
 
 
 if __name__ == "__main__":

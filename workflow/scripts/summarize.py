@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from zipcrop import catalog, manifest, summary
-from zipcrop.errors import run_script
+from zipcrop.errors import machine_faults, run_script
+from zipcrop.terminal import say
 
 MOST_LINES = 20
 
@@ -19,21 +20,27 @@ def main() -> None:
     archives = {
         archive: found.place for archive, found in live.items() if manifest.path(options.output, archive).exists()
     }
-    table, failures = summary.summarize(options.output, archives)
-    summary.write(table, options.output)
-    print(summary.closing_line(table))
+    with machine_faults(f"summarizing {options.output}"):
+        table, failures, warnings = summary.summarize(options.output, archives)
+        summary.write(table, options.output)
+        orphans = summary.orphans(options.output, live)
+    say(summary.closing_line(table))
     show("failed", failures, "every reason is in its archive's manifest")
-    orphans = summary.orphans(options.output, live)
+    for warning in warnings[:MOST_LINES]:
+        say(f"warning: {warning}")
+    if len(warnings) > MOST_LINES:
+        say(f"  … and {len(warnings) - MOST_LINES} more warnings")
     show("warning: results without an archive", orphans, "`snakemake prune` deletes them")
 
 
 def show(title: str, lines: list[str], advice: str) -> None:
     """Prints `lines` under `title`, unless there are none."""
     if lines:
-        print(f"{title}: {len(lines)} ({advice})")
-        print("\n".join(f"  {line}" for line in lines[:MOST_LINES]))
+        say(f"{title}: {len(lines)} ({advice})")
+        for line in lines[:MOST_LINES]:
+            say(f"  {line}")
     if len(lines) > MOST_LINES:
-        print(f"  … and {len(lines) - MOST_LINES} more")
+        say(f"  … and {len(lines) - MOST_LINES} more")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from zipcrop import upload
+from zipcrop import layout, upload
 from zipcrop.errors import machine_faults, run_script
+from zipcrop.terminal import say
 
 
 def main() -> None:
@@ -17,11 +18,13 @@ def main() -> None:
     options = parser.parse_args()
     with machine_faults(f"uploading from {options.output}"):
         if options.archive is None:
-            count = upload.summaries(options.output, options.url)
+            count, others = upload.summaries(options.output, options.url), []
         else:
-            count = upload.archive(options.output, options.archive, options.url)
+            count, others = upload.archive(options.output, options.archive, options.url)
         options.done.write_text(json.dumps({"url": options.url, "files": count}) + "\n", encoding="utf-8")
-    print(f"{count} files to {options.url}")
+    if others:
+        say(f"warning: {layout.left_alone(options.archive, others)}")
+    say(f"{count} files to {options.url}")
 
 
 if __name__ == "__main__":

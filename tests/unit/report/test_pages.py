@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_all_pages_are_there_and_stand_alone(written: dict[str, str]) -> None:
     for page in written.values():
         assert page.startswith("<!doctype html>")
         assert not re.search(r'(src|href)="(?!data:)', page.split("<script>function injectCSS")[0])
+
+
+def test_no_archive_at_all_has_its_pages_too(tmp_path: Path) -> None:
+    """As where no results can be read."""
+    written = write(tmp_path, {})
+    assert set(written) == {"archives", "provenance", "failures", "duplicates", *pages.GALLERIES}
+    assert "rejected images" in text(written["archives"])
+
+
+@pytest.mark.parametrize("size", [2**64 - 1, 2**52 + 1, 1000])
+def test_sizes_are_shown_in_full(size: int, tmp_path: Path) -> None:
+    photos = [replace(each, size=size) for each in (people("x.jpg", 0.9), failed("y.jpg"), failed("z.jpg"))]
+    archives = write(tmp_path, {"a": photos, "b": [people("x.jpg", 0.9)]})["archives"]
+    assert f"{3 * size + 1000:,}" in text(archives)
+    shown = str(3 * size)
+    # Numbers that a browser would round are texts.
+    assert re.search(rf'\\"{shown}\\", ' if 3 * size > 2**53 else rf'[^"\d]{shown}, ', archives)
 
 
 def test_lists_name_archive_member_and_setting(written: dict[str, str]) -> None:

@@ -70,6 +70,19 @@ def test_a_photo_that_is_gone_leaves_a_gap_and_no_error(output: Path, tmp_path: 
     assert draw(output, tmp_path / "2")["crops/0002.jpg"] != before["crops/0002.jpg"]
 
 
+def test_what_is_no_result_of_the_archive_leaves_a_gap(output: Path, tmp_path: Path) -> None:
+    (output / "Person/damaged/a_0.jpg").rename(tmp_path / "secret.jpg")
+    gap = draw(output, tmp_path / "1")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "secret.jpg").rename(tmp_path / "folder/a_0.jpg")
+    (output / "Person/damaged").rmdir()
+    (output / "Person/damaged").symlink_to(tmp_path / "folder")
+    assert draw(output, tmp_path / "2") == gap
+    path = output / "manifests/damaged.csv"
+    path.write_text(path.read_text().replace("Person/damaged/a_0.jpg", "../folder/a_0.jpg"))
+    assert draw(output, tmp_path / "3") == gap
+
+
 def test_the_least_sure_crops_and_the_nearest_photos_come_first() -> None:
     rows = [{"confidence": score} for score in ("0.3", "", "0.9", "0.5")]
     assert [row["confidence"] for row in sheets._sample(rows, 4, 10, 0, "a")] == ["0.9", "0.5", "0.3", ""]
@@ -116,7 +129,7 @@ def test_long_names_keep_their_end() -> None:
     assert fitted.startswith("…")
     assert fitted.endswith("123456.jpg")
     assert font.getlength(fitted) <= 120
-    assert sheet._fitted("a\nb", font, 120) == "a�b"
+    assert sheet._fitted("a\nb", font, 120) == "a\\x0ab"
     assert sheet._fitted("می\u200cخواهم", font, 120) == "می\u200cخواهم"
 
 

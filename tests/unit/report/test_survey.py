@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_each_archive_counts_by_its_own_threshold(tmp_path: Path) -> None:
 def test_the_worst_archives_come_first(mixed: Path) -> None:
     # By share of failures; then those without people, then those that are least sure.
     assert [each["archive"] for each in of(mixed)["archives"]] == ["broken", "sad", "none", "good"]
+
+
+def test_sizes_beyond_64_bits_stay_what_they_are(tmp_path: Path) -> None:
+    largest = 2**64 - 1
+    photos = [replace(each, size=largest) for each in (people("x.jpg", 0.9), failed("y.jpg"), without("z.jpg"))]
+    publish(tmp_path, {"a": photos, "b": [failed("x.jpg")]})
+    found = of(tmp_path)
+    survey_file.write(found, tmp_path / "survey.json")
+    found = survey_file.read(tmp_path / "survey.json")
+    assert found["numbers"]["bytes"] == 3 * largest + 1000
+    assert {each["archive"]: each["bytes"] for each in found["archives"]} == {"a": 3 * largest, "b": 1000}
+    assert [each["bytes"] for each in found["failures"]] == [largest, 1000]
 
 
 def test_lists_hold_the_most_remarkable_of_all_archives(mixed: Path) -> None:
@@ -182,3 +195,29 @@ def test_crop_sizes_are_those_that_are_cut(tmp_path: Path, padding: float) -> No
     assert place["crop_y"].tolist() == [rows.start for rows, _ in cut]
     assert place["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
     assert place["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]
+
+
+def test_no_file_of_others_is_shown(tmp_path: Path) -> None:
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5]
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    archive = [*(people(name, *scores, crc32=1) for name in names), without("e.jpg", 0.2, crc32=1)]
+    publish(tmp_path, {"x": archive, "y": [people("f.jpg", 0.9, crc32=1)]})
+    (tmp_path / "victim.jpg").touch()
+    crops = tmp_path / "Person/x"
+    (crops / "d_0.jpg").unlink()
+    (crops / "d_0.jpg").symlink_to(tmp_path / "victim.jpg")
+    path = tmp_path / "manifests/x.csv"
+    text = path.read_text().replace("Person/x/a_0", "Person/y/f_0").replace("Person/x/b_0", "Person/x/../../victim")
+    path.write_text(text.replace("Person/x/c_0.jpg", str(tmp_path / "victim.jpg")).replace("No_Person/x/e", "/etc/e"))
+    found = of(tmp_path)
+    crowds = {each["member"]: each for each in found["picks"]["crowds"]}
+    assert [[person["file"] for person in crowds[name]["people"]][:2] for name in names] == [
+        ["", f"Person/x/{name[0]}_1.jpg"] for name in names
+    ]
+    assert [each["file"] for each in found["picks"]["almost"]] == [""]
+    assert {each["file"] for each in found["picks"]["small"] if each["member"] != "f.jpg"} == {
+        "",
+        *(f"Person/x/{name[0]}_{k}.jpg" for name in names for k in range(1, 5)),
+    }
+    (photo,) = found["duplicates"]
+    assert photo["file"] == "Person/y/f_0.jpg"

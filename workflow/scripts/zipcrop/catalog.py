@@ -42,11 +42,12 @@ def find_archives(raw_zips: str) -> dict[str, Source]:
         _without_suffix(relative) if not refusal else safe_archive_id(_without_suffix(relative))
         for relative, refusal in zip(relatives, refusals, strict=True)
     ]
+    # Before ids are told apart, which would tell these apart, too.
+    _check_nesting({each: found[relative].place for each, relative in zip(wished, relatives, strict=True)})
     archives: dict[str, Source] = {}
     for relative, refusal, archive in zip(relatives, refusals, archive_ids(wished), strict=True):
         at = found[relative]
         archives[archive] = RefusedZip(_shown(at.place), refusal) if refusal else at
-    _check_nesting({archive: at.place for archive, at in archives.items()})
     return {archive: archives[archive] for archive in sorted(archives, key=_natural)}
 
 

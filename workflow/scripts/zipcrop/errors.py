@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from zipcrop.terminal import printable
+
 
 class ZipcropError(Exception):
     """Something that stops the run: what is wrong, with which file, and what to do, in one sentence."""
@@ -19,6 +21,15 @@ class ConfigError(ZipcropError):
 
 class CatalogError(ZipcropError):
     """Archives that cannot be told apart, or that Snakemake cannot carry."""
+
+
+class ResultsError(ZipcropError):
+    """Results of an archive that cannot be read."""
+
+    def __init__(self, archive: str, what: str) -> None:
+        """Of `archive`; `what` says which file is at fault, and how, such as "output/manifests/a.csv is empty"."""
+        super().__init__(f"results of {archive} cannot be read: {what}; delete it and run again")
+        self.what = what
 
 
 class ModelError(ZipcropError):
@@ -59,6 +70,6 @@ def run_script(main: Callable[[], None]) -> None:
     try:
         main()
     except ZipcropError as error:
-        sys.exit(f"zipcrop: error: {error}")
+        sys.exit(f"zipcrop: error: {printable(str(error))}")
     except KeyboardInterrupt:
         sys.exit("zipcrop: interrupted; run again to carry on")

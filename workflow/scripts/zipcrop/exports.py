@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zipcrop import manifest
+from zipcrop.errors import ResultsError
 
 EXPORTS_VERSION = 1
 """Raised by hand whenever the same results would be exported in another way, so that a new release does it anew."""
@@ -59,10 +60,22 @@ def archives(output: Path) -> dict[str, str]:
 
 
 def entries(output: Path, archive: str) -> Iterator[ManifestEntry]:
-    """The members of `archive` in the order of its manifest, which is below the folder `output`; none if it failed."""
-    with manifest.path(output, archive).open(encoding="utf-8", newline="") as file:
+    """The members of `archive` in the order of its manifest, which is below the folder `output`; none if it failed.
+
+    Raises ResultsError if it is no manifest, OSError.
+    """
+    path = manifest.path(output, archive)
+    try:
+        yield from _entries(path)
+    except (csv.Error, ValueError, LookupError):
+        # The summary leaves such archives out, so this one has been changed since.
+        raise ResultsError(archive, f"{path} is no manifest") from None
+
+
+def _entries(path: Path) -> Iterator[ManifestEntry]:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
-        place = {column: number for number, column in enumerate(next(rows))}
+        place = {column: number for number, column in enumerate(next(rows, ()))}
         columns = ("member", "member_index", "status", "reason", "width", "height")
         of_member = itemgetter(*(place[column] for column in columns))
         of_person = itemgetter(*(place[column] for column in Detection._fields))

@@ -1,4 +1,4 @@
-"""File names: members' names made safe and unique, and how crops are called."""
+"""File names: members' names made safe and unique, how crops are called, and archives' ids."""
 
 from __future__ import annotations
 
@@ -46,12 +46,7 @@ def output_names(members: Sequence[str]) -> list[OutputName]:
     """
     wished = [_safe_path(name) for name in members]
     # A folder never ends in an image's suffix (see _safe_folder), so only an original without one can meet a folder.
-    folders: set[str] = set()
-    for parent in {stem.rpartition("/")[0] for stem, _ in wished}:
-        while parent:
-            folders.add(_key(parent))
-            parent = parent.rpartition("/")[0]
-    originals = _unique(wished, folders)
+    originals = _unique(wished, _folder_keys(stem for stem, _ in wished))
     stems = _unique(((stem, "") for stem, _ in wished), set())
     return [OutputName(original, stem) for original, stem in zip(originals, stems, strict=True)]
 
@@ -68,6 +63,27 @@ def safe_archive_id(path: str) -> str:
     safe = "/".join(part[:_LONGEST_SAFE_PART] for part in parts) or "_"
     # Another one for each name, and never 20 times the same at its end.
     return f"{safe}~{_digest(path.encode(errors='backslashreplace').decode())}"
+
+
+def archive_ids(relative_paths_without_suffix: Sequence[str]) -> list[str]:
+    """Ids for archives, one for each of their paths, with `/`, in their order: no two ids, and no id and no folder of
+    another one's, differ in letter case or Unicode normalisation alone.
+
+    The first of several paths with one key keeps it, unless it is a folder's; the others get `~2`, `~3`, … at their
+    ends. All else stays as it is, to the byte.
+    """
+    folders = _folder_keys(relative_paths_without_suffix)
+    return _unique(((path, "") for path in relative_paths_without_suffix), folders)
+
+
+def _folder_keys(paths: Iterable[str]) -> set[str]:
+    """The keys of all folders that `paths` lie in."""
+    keys: set[str] = set()
+    for parent in {path.rpartition("/")[0] for path in paths}:
+        while parent:
+            keys.add(_key(parent))
+            parent = parent.rpartition("/")[0]
+    return keys
 
 
 def _unique(wished: Iterable[tuple[str, str]], reserved: Set[str]) -> list[str]:
@@ -140,8 +156,3 @@ def _suffix(component: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def archive_ids(paths: Sequence[str]) -> list[str]:
-    """STUB REPLACED AT MERGE"""
-    return _unique(((path, "") for path in paths), set())

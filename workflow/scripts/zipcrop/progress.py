@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from zipcrop.terminal import printable
+
 _INTERVAL = 5.0
 _STOPPED = "stopped: "
+_TIME = "%Y-%m-%d %H:%M:%S"
+_TIME_PATTERN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 class Progress:
-    """Says how far an archive is: members done of all, images per second, time left."""
+    """Says how far an archive is: members done of all, images per second, time left.
+
+    Each message becomes one line, whatever names and decoders' words are in it (see `terminal.printable`).
+    """
 
     def __init__(self, archive: str, log: Path, terminal: TextIO | None = None) -> None:
         """For `archive`; `log` is begun anew."""
-        self._archive = archive
+        self._archive = printable(archive)
         self._terminal = terminal or sys.stderr
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
@@ -59,7 +67,7 @@ class Progress:
     def say(self, message: str) -> None:
         """Writes a line to the terminal and to the log."""
         try:
-            print(f"{self._archive}: {message}", file=self._terminal, flush=True)
+            print(f"{self._archive}: {printable(message)}", file=self._terminal, flush=True)
         except OSError:  # the terminal is gone, or who read the pipe, which is no reason to stop
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._terminal.fileno())
         self.log(message)
@@ -68,16 +76,18 @@ class Progress:
         """Writes a line to the log alone."""
         # Where the disk is full, it is for those who write results to say so.
         with contextlib.suppress(OSError):
-            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {self._archive}: {message}\n")
+            self._log.write(f"{time.strftime(_TIME)} {self._archive}: {printable(message)}\n")
 
 
 def last_words(log: Path, archive: str) -> str:
-    """Why the job that wrote the log stopped; empty where it does not say so."""
+    """Why the job of `archive` that wrote the log stopped; empty where it does not say so. Members' names and decoders'
+    messages, which are in the log, too, are not taken for it."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = log.read_bytes().decode("utf-8", "replace").split("\n")  # nothing else ends a line of Progress's
     except OSError:
         return ""
-    return next((line.partition(_STOPPED)[2] for line in reversed(lines) if f": {_STOPPED}" in line), "")
+    stopped = re.compile(f"{_TIME_PATTERN} {re.escape(f'{printable(archive)}: {_STOPPED}')}(.*)", re.ASCII)
+    return next((found[1] for line in reversed(lines) if (found := stopped.fullmatch(line))), "")
 
 
 def in_words(seconds: float) -> str:

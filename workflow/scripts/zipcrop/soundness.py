@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ _MOST_FOLDERS = 100
 """Whose times are in a record. Archives with more are looked through file by file."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _BEGIN = (",".join(manifest.COLUMNS) + "\r\n").encode()
-_SYSTEMS_OWN = frozenset((".DS_Store", "Thumbs.db", "desktop.ini", ".snakemake_timestamp"))
-"""What file managers and Snakemake leave in folders that they look at."""
+TIMESTAMP = ".snakemake_timestamp"
+"""Snakemake leaves it in every folder that is an output, as those of results once were."""
+_LEFT_BY_SYSTEMS = frozenset((TIMESTAMP, ".ds_store", "thumbs.db", "desktop.ini"))
+"""In lower case."""
+_Folder = tuple[str, list[str], int]
 
 
 def boot() -> str:
@@ -28,8 +33,8 @@ def boot() -> str:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a file of that name is left by the system, and no result."""
-    return name in _SYSTEMS_OWN or name.startswith("._")
+    """Whether a file of that name may be left by Snakemake, macOS or Windows, which nobody has asked for it."""
+    return name.lower() in _LEFT_BY_SYSTEMS or name.startswith("._")
 
 
 def describe(root: Path, archive: str, table: Path, contents: dict[str, manifest.Content]) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def describe(root: Path, archive: str, table: Path, contents: dict[str, manifest
     return {
         "files": len(contents),
         "bytes": sum(content.size for content in contents.values()),
-        "listing": _listing(_by_folder(contents)),
+        "listing": _listing(_by_folder((file, content.size) for file, content in contents.items())),
         "manifest_bytes": table.stat().st_size,
         "folders": times if len(times) <= _MOST_FOLDERS else None,
         "boot": boot(),
@@ -85,40 +90,46 @@ def _folders_are_as_they_were(output: Path, times: dict[str, int] | None) -> boo
 
 
 def _problem_of_files(output: Path, archive: str, said: Any) -> str:
-    wanted = (said["listing"], said["bytes"])
     found = list(_folders(output, archive))
-    total = sum(size for _, _, size in found)
-    if (_listing((folder, names) for folder, names, _ in found), total) == wanted:
+    if _listing(found) == said["listing"]:
         return ""
     # Somebody may have put more there, which is no reason to do anything again.
-    files_of_manifest = {row["file"] for row in manifest.read(output, archive) if row["file"]}
+    wanted = {_normal(row["file"]) for row in manifest.read(output, archive) if row["file"]}
     there = [f"{folder}{name}" for folder, names, _ in found for name in names]
-    ours = [file for file in there if file in files_of_manifest]
-    total = sum((output / file).lstat().st_size for file in ours)
-    if (_listing(_by_folder(ours)), total) == wanted:
-        return ""
-    return "some of its files are gone or cut off"
+    ours = ((file, (output / file).lstat().st_size) for file in there if _normal(file) in wanted)
+    return "" if _listing(_by_folder(ours)) == said["listing"] else "some of its files are gone or cut off"
 
 
-def _by_folder(paths: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """The folders of `paths`, each with `/` at its end, and the names in it."""
+def _by_folder(found: Iterable[tuple[str, int]]) -> Iterator[_Folder]:
+    """The folders of those paths, as `_folders` gives them; each path has the bytes of its file beside it."""
     names: dict[str, list[str]] = {}
-    for path in paths:
+    total: Counter[str] = Counter()
+    for path, size in found:
         folder, slash, name = path.rpartition("/")
-        names.setdefault(folder + slash, []).append(name)
-    return iter(names.items())
+        if not is_foreign(name):  # a member may be called like one
+            names.setdefault(folder + slash, []).append(name)
+            total[folder + slash] += size
+    return ((folder, inside, total[folder]) for folder, inside in names.items())
 
 
-def _listing(folders: Iterable[tuple[str, list[str]]]) -> int:
-    """A number that tells those folders and the names in them from others, in whatever order they come."""
-    return sum(
-        zlib.crc32("\0".join([folder, *sorted(names)]).encode(errors="surrogateescape"))
-        for folder, names in folders
-        if names
-    )
+def _listing(folders: Iterable[_Folder]) -> list[int]:
+    """Two numbers that tell those folders, the names in them and the bytes of their files from others, in whatever
+    order they come."""
+    names_sum = total = 0
+    for folder, names, size in folders:
+        if names:
+            listed = _normal("\0".join([folder, *sorted(map(_normal, names))]))
+            names_sum += zlib.crc32(listed.encode(errors="surrogateescape"))
+            total += size
+    return [names_sum, total]
 
 
-def _folders(output: Path, archive: str) -> Iterator[tuple[str, list[str], int]]:
+def _normal(name: str) -> str:
+    """Some file systems give names back in another normalisation."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def _folders(output: Path, archive: str) -> Iterator[_Folder]:
     """The archive's folders, as paths below the folder `output` with `/` at their end, each with the names of the files
     in it, but for those of the system and what is no regular file, and the bytes of all these."""
     for folder in layout.FOLDERS:
@@ -132,10 +143,9 @@ def _folders(output: Path, archive: str) -> Iterator[tuple[str, list[str], int]]
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False):
                         name = entry.name
-                        if name[0] in "._Td" and is_foreign(name):
-                            continue
-                        names.append(name)
-                        total += entry.stat(follow_symlinks=False).st_size
+                        if name[0] not in "._TtDd" or not is_foreign(name):
+                            names.append(name)
+                            total += entry.stat(follow_symlinks=False).st_size
                     elif entry.is_dir(follow_symlinks=False):
                         left.append(f"{inside}{entry.name}/")
             yield inside, names, total

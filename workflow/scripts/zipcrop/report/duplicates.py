@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zipcrop import summary
+from zipcrop import layout, summary
 from zipcrop.report.picks import Entry, as_entries
 
 COPIES_NAMED = 10
@@ -56,12 +56,16 @@ def find(output: Path, contents: dict[str, np.ndarray], length: int) -> Duplicat
     listed = [
         {
             "copies": int(counts[i]),
-            "file": next((place["file"] for place in found[int(shared[i])] if place["file"]), ""),
+            "file": next((place["file"] for place in found[int(shared[i])] if _is_shown(output, place)), ""),
             "places": found[int(shared[i])][:COPIES_NAMED],
         }
         for i in chosen
     ]
     return Duplicates(len(shared), int(counts.sum()), listed)
+
+
+def _is_shown(output: Path, place: Entry) -> bool:
+    return layout.is_own(output, place["archive"], place["file"])
 
 
 def _look_up(output: Path, archive: str, keys: set[int]) -> list[tuple[int, Entry]]:

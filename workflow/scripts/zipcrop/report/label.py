@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+from zipcrop.terminal import printable
+
 _LONGEST = 34
 """Columns."""
-_JOINERS = "\u200c\u200d"
-"""Not printable by themselves, but Persian and emoji are made with them."""
 
 
 def of_sheet(archives: list[str], rank: int) -> str:
@@ -28,11 +28,6 @@ def shortened(name: str, longest: int = _LONGEST) -> str:
             break
         head, tail = longer
     return f"{head}…{tail}"
-
-
-def printable(name: str) -> str:
-    """`name` on one line, with a sign for each character that none can be shown for."""
-    return "".join(each if each.isprintable() or each in _JOINERS else "�" for each in name)
 
 
 def counted(number: int, noun: str) -> str:

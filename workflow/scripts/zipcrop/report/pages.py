@@ -21,6 +21,8 @@ from zipcrop.report.picks import CROWD, Entry
 
 _PICTURE = (220, 220)
 """Most width and height of a picture in a list, pixels."""
+_EXACT = 1 << 53
+"""A browser rounds numbers beyond it."""
 Survey = dict[str, Any]
 
 
@@ -168,7 +170,11 @@ def failures(survey: Survey) -> str:
 
 def archives(survey: Survey) -> str:
     """The summary, a row per archive, and its totals."""
-    table = pd.DataFrame(survey["archives"]).drop(columns=["zip", "fingerprint"])
+    table = pd.DataFrame(survey["archives"], columns=[*summary.COLUMNS, "mean_confidence"]).drop(
+        columns=["zip", "fingerprint"]
+    )
+    if any(each > _EXACT for each in table["bytes"]):
+        table["bytes"] = table["bytes"].map(str)
     sureness = table["mean_confidence"]
     table["mean_confidence"] = ["" if pd.isna(each) else f"{each:.3f}" for each in sureness]
     table = table.rename(columns=lambda name: name.replace("_", " "))  # so that headings can wrap

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zipcrop.report.label import printable
+from zipcrop.terminal import printable
 
 MOST_BYTES = 200_000
 """Of a sheet, for the sake of the report's size; the JPEG's quality makes room."""

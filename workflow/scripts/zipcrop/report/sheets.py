@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zipcrop import manifest
+from zipcrop.layout import is_own
 from zipcrop.report import sheet, thumbnail
 from zipcrop.report.label import counted
 from zipcrop.report.sheet import Layout, Tile
@@ -102,7 +103,8 @@ def _number(shown: int, number: int, noun: str) -> str:
 
 
 def _tiles(sample: list[Row], output: Path, layout: Layout, pool: ThreadPoolExecutor) -> list[Tile]:
-    paths = [output / row["file"] for row in sample]
+    # What is no result of the archive's is not to be shown: a folder is no picture.
+    paths = [output / (row["file"] if is_own(output, row["archive"], row["file"]) else "") for row in sample]
     images = pool.map(functools.partial(thumbnail.of_file, width=layout.tile[0], height=layout.tile[1]), paths)
     return [Tile(image, row["member"], _note(row)) for image, row in zip(images, sample, strict=True)]
 

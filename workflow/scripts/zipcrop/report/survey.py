@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zipcrop import manifest, summary
+from zipcrop import layout, summary
 from zipcrop.report import REPORT_VERSION, distributions, duplicates
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
 from zipcrop.report.distributions import Distributions
-from zipcrop.report.picks import CROWD, Failures, Picks
+from zipcrop.report.picks import CROWD, Entry, Failures, Picks, as_entries
 
 _MOST_REASONS = 20
 _NUMBERS = ["width", "height", "confidence", "x1", "y1", "x2", "y2"]
@@ -32,12 +32,14 @@ def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed:
     `archives`, the worst first (see `_worst_first`), with each one's counts; `picks`, `duplicates` and `failures`,
     entries that name archive and member, at most `list_length` in each list and `failures_listed`; `reasons` with their
     numbers; `provenance`, what the records say.
+
+    Raises ResultsError if results of an archive cannot be read any more, MachineError.
     """
     counted, picks, failures = Distributions(), Picks(list_length), Failures(failures_listed)
     contents: dict[str, np.ndarray] = {}
     mean_confidence: dict[str, float | None] = {}
     crowded = most_people = barely_kept = nearly_kept = 0
-    records = {archive: manifest.read_record(output, archive) for archive in table["archive"]}
+    records = {archive: summary.read_record(output, archive) for archive in table["archive"]}
     for archive, record in records.items():
         rows = _read(output, archive)
         persons = rows[rows["status"] == "person"]
@@ -70,7 +72,7 @@ def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed:
         },
         "distributions": counted.to_json(),
         "archives": _worst_first(table, mean_confidence),
-        "picks": picks.to_json(),
+        "picks": {name: [_shown(output, each) for each in entries] for name, entries in picks.to_json().items()},
         "duplicates": shared.listed,
         "failures": failures.listed(),
         "reasons": failures.reasons.most_common(_MOST_REASONS),
@@ -83,6 +85,19 @@ def _read(output: Path, archive: str) -> pd.DataFrame:
     rows = summary.read_manifest(output, archive)
     rows[_NUMBERS] = rows[_NUMBERS].apply(pd.to_numeric).astype(float)  # without rows they would stay text
     return rows
+
+
+def _shown(output: Path, entry: Entry) -> Entry:
+    """`entry` without the files that are no results of its archive, which are not to be shown."""
+    archive = entry["archive"]
+    shown = {**entry, "file": _own(output, archive, entry["file"])}
+    if "people" in entry:
+        shown["people"] = [{**each, "file": _own(output, archive, each["file"])} for each in entry["people"]]
+    return shown
+
+
+def _own(output: Path, archive: str, file: str) -> str:
+    return file if layout.is_own(output, archive, file) else ""
 
 
 def _crop_place(persons: pd.DataFrame, padding: float) -> dict[str, np.ndarray]:
@@ -136,8 +151,14 @@ def _worst_first(table: pd.DataFrame, mean_confidence: dict[str, float | None]) 
     rows = table.assign(mean_confidence=pd.Series([mean_confidence[each] for each in table["archive"]], dtype=float))
     failed = -(rows["failed"] / rows["members"].clip(lower=1))
     order = np.lexsort([rows["mean_confidence"].fillna(0), failed])
-    entries: list[dict[str, Any]] = json.loads(rows.iloc[order].to_json(orient="records", double_precision=6))
-    return entries
+    return [{key: _plain(value) for key, value in row.items()} for row in as_entries(rows.iloc[order])]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON can hold it."""
+    if isinstance(value, float):
+        return None if np.isnan(value) else round(value, 6)
+    return value
 
 
 def _provenance(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
