@@ -1,0 +1,48 @@
+"""Runs a crop job by itself, as the rule crop_archive and the end of the run after it do; for jobs that are disturbed.
+
+The only argument is JSON: `zip`, `fingerprint`, `model`, `output`, `log` and `settings`, as `job.Job` has them.
+"""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from zipcrop.errors import run_script
+
+
+def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of `job.Job`."""
+    return {
+        "archive": Path(zip).stem,
+        "zip": zip,
+        "fingerprint": fingerprint,
+        "model": Path(model),
+        "output": Path(output),
+        "log": Path(log),
+        "settings": settings,
+        "device": "cpu",
+        "engine": "openvino",
+        "batch": 16,
+        "workers": 1,
+        "gpus_per_archive": 1,
+        "threads": 2,
+    }
+
+
+def main() -> None:
+    from zipcrop import job, staging
+
+    asked = fields(**json.loads(sys.argv[1]))
+    try:
+        job.run(job.Job(**asked))
+    finally:
+        # At the end of a run, which ends as it would have all the same.
+        with contextlib.suppress(OSError):
+            staging.sweep(asked["output"])
+
+
+# Spawned workers import this file again.
+if __name__ == "__main__":
+    run_script(main)
