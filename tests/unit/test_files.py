@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import ctypes
+import errno
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import ROOT, patched_everywhere
 
-from zipcrop import files
+from results import people, publish, without
+from zipcrop import files, summary
+from zipcrop.report import survey, survey_file
 
 PLANTED: dict[str, Callable[[Path, Path], object]] = {
     "link": lambda path, victim: path.symlink_to(victim),
@@ -57,15 +65,87 @@ def test_removing_follows_no_link(tmp_path: Path) -> None:
     assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_syncing_reaches_the_file_system_and_says_what_is_wrong(tmp_path: Path) -> None:
-    files.sync(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        files.sync(tmp_path / "nothing")
+def test_files_and_folders_can_be_flushed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "file"):
+        files.flush(path)
+        files.sync(path)
+    for write_out in (files.flush, files.sync):
+        with pytest.raises(FileNotFoundError):
+            write_out(tmp_path / "gone")
 
 
-def test_where_only_everything_can_be_flushed_everything_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    monkeypatch.setattr(files, "_syncfs", lambda: None)
-    monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
+def failing(code: int) -> int:
+    ctypes.set_errno(code)
+    return -1
+
+
+def test_a_disk_that_fails_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(files, "_syncfs", lambda descriptor: failing(errno.ENOSPC))
+    with pytest.raises(OSError, match=f"Input/output error: '{tmp_path}'"):
+        files.flush(tmp_path)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        files.sync(tmp_path)
+
+
+def test_a_file_system_that_cannot_flush_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.flush(tmp_path)
+
+
+@pytest.mark.parametrize("syncfs", [None, lambda descriptor: failing(errno.ENOSYS)])
+def test_without_syncfs_everything_is_flushed(syncfs: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(os, "sync", lambda: called.append("sync"))
+    monkeypatch.setattr(files, "_syncfs", syncfs)
     files.sync(tmp_path)
-    assert calls == ["sync"]
+    assert called == ["sync"]
+
+
+_NOTE = """
+def patch(module):
+    sync = module.sync
+
+    def noting(path):
+        sync(path)
+        walk = [(folder, name) for folder, _, names in os.walk(path) for name in names]
+        found = {name: os.path.getsize(os.path.join(folder, name)) for folder, name in walk}
+        with open(os.environ["NOTED"], "a") as file:
+            file.write(__import__("json").dumps([str(path), found]) + "\\n")
+
+    module.sync = noting
+"""
+
+
+@pytest.mark.parametrize("script", ["draw_plots", "draw_sheets", "write_pages"])
+def test_the_report_is_flushed_when_it_is_written(script: str, tmp_path: Path) -> None:
+    output, folder, noted = tmp_path / "output", tmp_path / "output/summary", tmp_path / "noted"
+    publish(output, {"a": [people("x.jpg", 0.9), without("y.jpg", 0.1)]})
+    folder.mkdir()
+    survey_file.write(survey.survey(output, summary.read(output / "summary.csv"), 2, 2), tmp_path / "survey.json")
+    sampling = {"seed": 0, "sheets": 2, "crops_per_sheet": 2, "photos_per_sheet": 2}
+    options = {
+        "draw_plots": [f"--folder={folder}"],
+        "draw_sheets": [
+            f"--output={output}",
+            f"--crops={folder / 'crops'}",
+            f"--photos={folder / 'photos'}",
+            f"--sampling={json.dumps(sampling)}",
+            "--threads=1",
+        ],
+        "write_pages": [f"--output={output}", f"--folder={folder}", "--threads=1"],
+    }[script]
+    environment = {**os.environ, **patched_everywhere(tmp_path / "patch", "zipcrop.files", _NOTE), "NOTED": str(noted)}
+    command = [sys.executable, ROOT / f"workflow/scripts/{script}.py", f"--survey={tmp_path / 'survey.json'}", *options]
+    subprocess.run(command, env=environment, check=True)
+    path, found = json.loads(noted.read_text().splitlines()[-1])
+    written = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    assert (path, found) == (str(folder), written)
+    assert written and all(written.values())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import unicodedata
@@ -296,6 +297,17 @@ def test_sizes_beyond_64_bits_add_up(tmp_path: Path) -> None:
         assert each["duplicates"].tolist() == [0, 1, 0]  # by the lower half of the size
     assert summary.read_manifest(tmp_path, "a")["bytes"].tolist() == [largest, largest]
     assert summary.closing_line(table).startswith("3 archives, 2 images")
+
+
+def test_the_summary_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "summary.csv").write_text("old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError):
+        summary.write(summary.summarize(tmp_path, {}).table, tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_names_that_look_like_missing_values(tmp_path: Path) -> None:

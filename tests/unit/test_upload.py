@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -7,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Crop
 from store import Store
-from support import encoded, make_zip
+from support import ROOT, encoded, make_zip, patched_everywhere
 
 from zipcrop import object_store, upload
 from zipcrop.errors import MachineError
@@ -175,3 +179,37 @@ def test_nothing_but_the_archives_results_is_removed_there(output: Path, store: 
     upload.archive(output, "images(1)", URL)
     upload.remove(output, "images(1)", [], URL)
     assert store.keys("results") == ["set 1/Person/other/x.jpg", "victim"]
+
+
+def run_script(output: Path, done: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What uploads, as the workflow calls it."""
+    command = [sys.executable, ROOT / "workflow/scripts/upload_results.py", f"--output={output}", f"--done={done}"]
+    command += ["--archive=images(1)", f"--url={URL}"]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def test_the_script_names_what_it_left_alone_and_notes_that_it_is_done(output: Path, store: Store) -> None:
+    plant(output, "../secret\x1b")
+    done = run_script(output, upload.marker(output, "images(1)"))
+    count = len(store.keys("results"))
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            "warning: the manifest of images(1) names what is no file of its results; it is left alone:"
+            " '../secret\\x1b'",
+            f"{count} files to {URL}",
+        ],
+    )
+    assert json.loads(upload.marker(output, "images(1)").read_text()) == {"url": URL, "files": count}
+
+
+def test_a_disk_that_is_full_leaves_no_note_that_looks_done(output: Path, store: Store, tmp_path: Path) -> None:
+    patch = (
+        "def patch(module):\n    def flush(path):\n        raise OSError(28, '', str(path))\n    module.flush = flush"
+    )
+    done = run_script(
+        output, upload.marker(output, "images(1)"), **patched_everywhere(tmp_path / "patch", "zipcrop.files", patch)
+    )
+    assert done.returncode == 1
+    assert "No space left on device while uploading" in done.stderr
+    assert list(upload.marker(output, "images(1)").parent.iterdir()) == []

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from zipcrop import files
 from zipcrop.errors import machine_faults, run_script
 from zipcrop.report import plots, survey_file
 
@@ -14,6 +15,7 @@ def main() -> None:
     options = parser.parse_args()
     with machine_faults(f"writing {options.folder}"):
         plots.draw_all(survey_file.read(options.survey), options.folder)
+        files.sync(options.folder)
 
 
 if __name__ == "__main__":

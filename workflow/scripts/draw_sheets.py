@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from zipcrop import exports
+from zipcrop import exports, files
 from zipcrop.errors import machine_faults, run_script
 from zipcrop.report import sheets, survey_file
 
@@ -16,13 +16,11 @@ def main() -> None:
     parser.add_argument("--sampling", required=True, type=json.loads)
     parser.add_argument("--threads", required=True, type=int)
     options = parser.parse_args()
-    with (
-        machine_faults(f"writing {options.crops.parent}"),
-        exports.whole(options.crops) as crops,
-        exports.whole(options.photos) as photos,
-    ):
-        sampling = sheets.Sampling(**options.sampling)
-        sheets.draw_all(survey_file.read(options.survey), options.output, crops, photos, sampling, options.threads)
+    with machine_faults(f"writing {options.crops.parent}"):
+        with exports.whole(options.crops) as crops, exports.whole(options.photos) as photos:
+            sampling = sheets.Sampling(**options.sampling)
+            sheets.draw_all(survey_file.read(options.survey), options.output, crops, photos, sampling, options.threads)
+        files.sync(options.crops.parent)
 
 
 if __name__ == "__main__":

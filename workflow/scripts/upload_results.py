@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from zipcrop import layout, upload
+from zipcrop import exports, layout, upload
 from zipcrop.errors import machine_faults, run_script
 from zipcrop.terminal import say
 
@@ -21,7 +21,8 @@ def main() -> None:
             count, others = upload.summaries(options.output, options.url), []
         else:
             count, others = upload.archive(options.output, options.archive, options.url)
-        options.done.write_text(json.dumps({"url": options.url, "files": count}) + "\n", encoding="utf-8")
+        with exports.whole(options.done) as part:
+            part.write_text(json.dumps({"url": options.url, "files": count}) + "\n", encoding="utf-8")
     if others:
         say(f"warning: {layout.left_alone(options.archive, others)}")
     say(f"{count} files to {options.url}")

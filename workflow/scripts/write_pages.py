@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from zipcrop import files
 from zipcrop.errors import machine_faults, run_script
 from zipcrop.report import pages, survey_file
 
@@ -16,6 +17,7 @@ def main() -> None:
     with machine_faults(f"writing {options.folder}"):
         for name, page in pages.all_pages(survey_file.read(options.survey), options.output, options.threads):
             (options.folder / f"{name}.html").write_text(page, encoding="utf-8")
+        files.sync(options.folder)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from zipcrop import manifest
+from zipcrop import files, manifest
 from zipcrop.errors import ResultsError
 
 EXPORTS_VERSION = 1
@@ -73,7 +75,7 @@ def entries(output: Path, archive: str) -> Iterator[ManifestEntry]:
 
 
 def _entries(path: Path) -> Iterator[ManifestEntry]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with files.open_regular(path, "r") as file:
         rows = csv.reader(file)
         place = {column: number for number, column in enumerate(next(rows, ()))}
         columns = ("member", "member_index", "status", "reason", "width", "height")
@@ -93,21 +95,32 @@ def _entries(path: Path) -> Iterator[ManifestEntry]:
 @contextlib.contextmanager
 def whole(target: Path) -> Iterator[Path]:
     """A place beside `target`, empty, for the `with` block to write a file or folder to, which becomes `target` at its
-    end, or is removed if it fails. What an earlier run has left there when it was killed is removed, too."""
-    part = target.with_name(f".{target.name}.part")
+    end, once it is on the disk, or is removed if the block fails. What an earlier run has left there when it was killed
+    is removed, too. Raises OSError."""
+    part = target.with_name(f".{_short(target.name)}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove(part)
     try:
         yield part
+        if part.is_dir():
+            files.sync(part)
+        else:
+            files.flush(part)
         if target.is_dir():
-            shutil.rmtree(target)
+            _remove(target)
         part.replace(target)
+        files.flush(target.parent)
     finally:
         _remove(part)
 
 
+def _short(name: str) -> str:
+    """`name`, or another one for it if it leaves no room for more in a file's name."""
+    return name if len(os.fsencode(name)) < 240 else hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
-import functools
 import io
 import os
 import shutil
@@ -14,6 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+# macOS has none.
+_syncfs: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+# What file systems answer that cannot be told to write a file to the disk.
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link is not followed, and a pipe without a writer does not wait for one."""
 
@@ -99,27 +101,27 @@ def remove_foreign(folder: Path) -> None:
                 path.unlink()
 
 
-def sync(path: Path) -> None:
-    """Waits until the file system that holds `path` has everything on the disk. Raises OSError, also for what it could
-    not write since the last time."""
-    flush = _syncfs()
-    if flush is None:
-        os.sync()
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def flush(path: Path) -> None:
+    """Has the content of the file at `path`, or the names in the folder there, written to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        if flush(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(descriptor)
 
 
-@functools.cache
-def _syncfs() -> Callable[[int], int] | None:
-    """Linux's call for one file system; None where there is none."""
-    with contextlib.suppress(AttributeError, OSError):
-        call = ctypes.CDLL(None, use_errno=True).syncfs
-        call.argtypes, call.restype = [ctypes.c_int], ctypes.c_int
-        return call
-    return None
+def sync(path: Path) -> None:
+    """Has all of the file system that holds `path` written to the disk: many files at once. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _syncfs is not None and _syncfs(descriptor) == 0:
+            return
+        code = errno.ENOSYS if _syncfs is None else ctypes.get_errno()
+    finally:
+        os.close(descriptor)
+    if code not in _CANNOT:
+        raise OSError(code, os.strerror(code), str(path))
+    os.sync()

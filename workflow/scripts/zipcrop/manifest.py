@@ -149,8 +149,9 @@ def read(output: Path, archive: str) -> Iterator[dict[str, str]]:
 
 
 def write(target: Path, manifest_rows: Iterable[dict[str, Any]]) -> None:
-    """Writes a manifest of `manifest_rows` in their order."""
+    """Writes a manifest of `manifest_rows` in their order, and has it on the disk before it returns."""
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(manifest_rows)
+    files.flush(target)

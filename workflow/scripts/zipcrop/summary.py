@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from zipcrop import layout, manifest, soundness
+from zipcrop import exports, layout, manifest, soundness
 from zipcrop.errors import ResultsError, ZipcropError, machine_faults
 from zipcrop.files import remove_with_empty_parents
 from zipcrop.layout import FOLDERS
@@ -320,8 +320,9 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, output: Path) -> None:
-    """Writes `summary.csv` into the folder `output`."""
-    table.to_csv(output / "summary.csv", index=False, lineterminator="\r\n", encoding="utf-8")
+    """Writes `summary.csv` into the folder `output`, whole or not at all. Raises OSError."""
+    with exports.whole(output / "summary.csv") as part:
+        table.to_csv(part, index=False, lineterminator="\r\n", encoding="utf-8")
 
 
 def closing_line(table: pd.DataFrame) -> str:
