@@ -75,6 +75,9 @@ class Outcome:
     one below the threshold, if any was looked at."""
     file: str = ""
     """Of `no_person`: the original's path below the output folder, with `/`."""
+    again: bool = False
+    """Whether an interrupted job tries it again rather than believe the journal: reading it failed, or its process was
+    killed."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""

@@ -108,7 +108,10 @@ class Staging:
             return False
 
     def record(self, outcome: Outcome, seconds: float) -> None:
-        """Notes that a member is done and its files are written, `seconds` after the start of the work."""
+        """Notes that a member is done and its files are written, `seconds` after the start of the work, unless it is to
+        be tried again."""
+        if outcome.again:
+            return
         self._file.write(json.dumps({"seconds": round(seconds, 3), "outcome": outcome.to_json()}) + "\n")
         self._file.flush()
 
