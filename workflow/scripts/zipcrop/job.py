@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from zipcrop import RESULTS_VERSION, device, gpu, manifest, source
-from zipcrop.archive import Archive, ArchiveError, Limits, Member
+from zipcrop.archive import ArchiveError, Limits, Member
+from zipcrop.confirmed import ConfirmedArchive, check_state
 from zipcrop.errors import ZipcropError, machine_faults
 from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
@@ -64,6 +65,7 @@ def run(job: Job) -> None:
 
 def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
+    state = source.at(job.zip).state()
     source.check_unchanged(job.zip, job.fingerprint)
     model = Model.read(job.model)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
@@ -76,11 +78,14 @@ def _run(job: Job, progress: Progress) -> None:
         workers = device.worker_count(job.workers, chosen_device, job.threads, len(gpus))
         limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
         try:
-            with Archive(job.zip, limits) as archive:
+            with ConfirmedArchive(job.zip, limits, state) as archive:
                 members = archive.members()
+                if all(member.skip or member.index in done for member in members):
+                    archive.opened_again()  # there will be no worker to see whether it reads the same
         except ArchiveError as error:
             progress.say(f"the archive failed: {error}")
             rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
+            unread = True
         else:
             photos = [member for member in members if not member.skip]
             wanted = output_names([member.name for member in photos])
@@ -88,7 +93,8 @@ def _run(job: Job, progress: Progress) -> None:
             task = Task(
                 archive=job.archive,
                 zip=job.zip,
-                fingerprint=job.fingerprint,
+                state=state,
+                digest=archive.digest,
                 staging=staging.folder,
                 log=job.log,
                 model=model,
@@ -113,6 +119,7 @@ def _run(job: Job, progress: Progress) -> None:
                 )
             rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
             staging.check_files(file for outcome in done.values() for file in outcome.files())
+            unread = any(outcome.again for outcome in done.values())
             progress.say(_closing_line(done.values(), clock.seconds()))
         record = {
             "archive": job.archive,
@@ -129,6 +136,10 @@ def _run(job: Job, progress: Progress) -> None:
             "seconds": round(clock.seconds(), 3),
         }
         source.check_unchanged(job.zip, job.fingerprint)
+        if unread:
+            # Whatever has been read was checked against the directory, which is the same; but what was not may have
+            # been read while somebody copied the archive over itself.
+            check_state(job.zip, state)
         staging.publish(rows, record)
 
 
