@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import functools
 import os
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ResponseStreamingError
-from store import PAGE, Store
+from store import PAGE, Store, without_credentials
 
 from zipcrop import catalog, object_store, source
 from zipcrop.errors import CatalogError, MachineError
-from zipcrop.object_store import StoredZip
+from zipcrop.object_store import StoredObject, StoredZip
+from zipcrop.source import RefusedZip
 
 BLOCK = object_store._BLOCK
 
@@ -39,11 +43,15 @@ def test_more_objects_than_a_listing_holds_are_found_with_few_requests(store: St
     assert len(store.requests()) - before == 2
 
 
-@pytest.mark.parametrize("key", ["../a.zip", "b//a.zip", "b/./a.zip", "a{b}.zip"])
+@pytest.mark.parametrize("key", ["../a.zip", "...zip", "x/...zip", "b//a.zip", "b/./a.zip", "a{b}.zip"])
 def test_names_that_no_folder_could_have_are_refused(store: Store, key: str) -> None:
     store.put("raw", key, b"x")
-    with pytest.raises(CatalogError, match="rename it"):
-        catalog.find_archives("s3://raw")
+    store.put("raw", "good.zip", b"x")
+    found = catalog.find_archives("s3://raw")
+    ((made_up, refused),) = ((archive, at) for archive, at in found.items() if archive != "good")
+    assert isinstance(refused, RefusedZip) and refused.refusal.endswith("rename it")
+    assert refused.place == f"s3://raw/{key}"
+    assert {"", ".", ".."}.isdisjoint(made_up.split("/"))
 
 
 def test_the_fingerprint_is_of_the_content(store: Store) -> None:
@@ -107,19 +115,19 @@ def test_an_object_that_changes_while_it_is_read_is_noticed(store: Store) -> Non
 
 def test_an_answer_that_is_cut_short_is_asked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put("raw", "a.zip", b"content")
-    really_read = object_store._read
+    really_read = StoredObject._read
     waits: list[float] = []
     monkeypatch.setattr(object_store.time, "sleep", waits.append)
 
     def fail(times: int) -> None:
         left = iter(range(times))
 
-        def read(wanted: dict[str, str]) -> bytes:
+        def read(reader: StoredObject, start: int, end: int) -> bytes:
             if next(left, None) is not None:
                 raise ResponseStreamingError(error="connection reset")
-            return really_read(wanted)
+            return really_read(reader, start, end)
 
-        monkeypatch.setattr(object_store, "_read", read)
+        monkeypatch.setattr(StoredObject, "_read", read)
 
     fail(4)
     assert StoredZip("s3://raw/a.zip").open().read_at(7, 0) == b"content"
@@ -127,6 +135,192 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(store: Store, monkeypatc
     fail(5)
     with pytest.raises(MachineError, match=r"connection reset.* while reading s3://raw/a.zip; see that the store"):
         StoredZip("s3://raw/a.zip").open().read_at(7, 0)
+
+
+class OddStore(ThreadingHTTPServer):
+    """A store of one object, zeros, which answers in its own way when it is asked for a part."""
+
+    size = 100
+    etag = '"one"'
+    daemon_threads = True
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler, int, int], None]) -> None:
+        """`answer` is given where the part begins and ends."""
+        self.asked = self.connections = self.sent = 0
+        odd = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                odd.connections += 1
+
+            def do_HEAD(self) -> None:
+                head(self, 200, {"Content-Length": odd.size, "ETag": odd.etag})
+
+            def do_GET(self) -> None:
+                odd.asked += 1
+                first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+                answer(self, int(first), int(last) + 1)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.serve_forever)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+def head(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, object]) -> None:
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, str(value))
+    handler.end_headers()
+
+
+def part(content_range: str, length: int, sent: int | None = None, **others: object) -> Any:
+    """An answer of `length` zeros, of which `sent` are sent, as the part that `content_range` says (with `{first}` and
+    `{last}` of what is asked for)."""
+
+    def answer(handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+        given = content_range.format(first=start, last=end - 1)
+        headers = {"Content-Range": given, "Content-Length": length, "ETag": OddStore.etag, **others}
+        head(handler, 206, headers)
+        handler.wfile.write(bytes(length if sent is None else sent))
+        handler.close_connection = sent is not None
+
+    return answer
+
+
+def in_pieces(handler: BaseHTTPRequestHandler, start: int, end: int, surplus: int = 0) -> None:
+    """Without saying how long it is."""
+    head(handler, 206, {"Content-Range": f"bytes {start}-{end - 1}/*", "Transfer-Encoding": "chunked"})
+    for _ in range(end - start + surplus):
+        handler.wfile.write(b"1\r\n\0\r\n")
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def everything(handler: BaseHTTPRequestHandler, start: int, end: int) -> None:
+    store = handler.server
+    assert isinstance(store, OddStore)
+    head(handler, 200, {"Content-Length": store.size, "ETag": store.etag})
+    try:
+        for _ in range(0, store.size, 1 << 20):
+            store.sent += handler.wfile.write(bytes(min(1 << 20, store.size)))
+    except ConnectionError:
+        handler.close_connection = True
+
+
+@pytest.fixture
+def odd_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., OddStore]]:
+    """Starts one with an `answer`, of which boto3 asks, in this process."""
+    stores: list[OddStore] = []
+    without_credentials(monkeypatch)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    monkeypatch.setattr(object_store, "_BLOCK", 10)
+
+    def start(answer: Callable[[BaseHTTPRequestHandler, int, int], None]) -> OddStore:
+        stores.append(OddStore(answer))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{stores[-1].server_port}")
+        object_store._client.cache_clear()
+        return stores[-1]
+
+    yield start
+    object_store._client.cache_clear()
+    for store in stores:
+        store.close()
+
+
+def test_parts_are_read_through_one_connection(odd_store: Callable[..., OddStore]) -> None:
+    store = odd_store(part("bytes {first}-{last}/100", 10))
+    assert StoredZip("s3://raw/a.zip").open().read_at(100, 0) == bytes(100)
+    assert (store.asked, store.connections) == (10, 1)
+
+
+@pytest.mark.parametrize("answer", [in_pieces, part("bytes {first}-{last}/*", 10, ETag="W/one")])
+def test_answers_that_say_less_than_others_will_do(answer: Any, odd_store: Callable[..., OddStore]) -> None:
+    odd_store(answer)
+    assert StoredZip("s3://raw/a.zip").open().read_at(25, 0) == bytes(25)
+
+
+def test_a_whole_object_will_do_where_it_was_asked_for(
+    odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_BLOCK", 100)
+    odd_store(everything)
+    assert StoredZip("s3://raw/a.zip").open().read_at(100, 0) == bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "tries"),
+    [
+        (part("bytes 0-9/100", 10), "bytes 0-9/100 instead of bytes 50-59/100", 1),
+        (part("bytes 50-79/100", 30), "bytes 50-79/100 instead of bytes 50-59/100", 1),
+        (part("bytes {first}-{last}/99", 10), "bytes 50-59/99 instead of bytes 50-59/100", 1),
+        (part("something", 10), "something instead of bytes 50-59/100", 1),
+        (part("bytes {first}-{last}/100", 10, ETag='"two"'), 'those of ETag "two" instead of "one"', 1),
+        (part("bytes {first}-{last}/100", 11), "more than 10 bytes from 50 on", 1),
+        (functools.partial(in_pieces, surplus=5), "more than 10 bytes from 50 on", 1),
+        (functools.partial(in_pieces, surplus=-5), "5 bytes instead of 10 from 50 on", 5),
+        (part("bytes {first}-{last}/100", 9), "9 bytes instead of 10 from 50 on", 5),
+        (part("bytes {first}-54/100", 5), "5 bytes instead of 10 from 50 on", 5),
+        (part("bytes {first}-{last}/100", 0), "0 bytes instead of 10 from 50 on", 5),
+        (everything, "all of them, with status 200", 1),
+    ],
+)
+def test_other_bytes_than_were_asked_for_are_the_stores_fault(
+    answer: Any, said: str, tries: int, odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(object_store.time, "sleep", waits.append)
+    store = odd_store(answer)
+    with pytest.raises(MachineError) as error:
+        StoredZip("s3://raw/a.zip").open().read_at(10, 50)
+    assert str(error.value) == (
+        f"the store of s3://raw/a.zip answers other bytes than asked for ({said}); see that it supports ranges, "
+        "and run again"
+    )
+    assert (store.asked, waits) == (tries, [1, 2, 4, 8][: tries - 1])
+
+
+def test_answers_that_are_cut_off_are_the_stores_fault(
+    odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store.time, "sleep", lambda seconds: None)
+    store = odd_store(part("bytes {first}-{last}/100", 10, sent=5))
+    with pytest.raises(MachineError, match=r"while reading s3://raw/a\.zip; see that the store can be reached"):
+        StoredZip("s3://raw/a.zip").open().read_at(10, 50)
+    assert store.asked == 5
+
+
+def test_a_store_that_sends_everything_is_not_listened_to(
+    odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OddStore, "size", 1 << 28)
+    store = odd_store(everything)
+    with pytest.raises(MachineError, match="all of them, with status 200"):
+        StoredZip("s3://raw/a.zip").open().read_at(10, 50)
+    store.close()
+    assert store.sent < store.size // 2
+
+
+def test_a_store_that_does_not_tell_the_etag_cannot_be_used(
+    odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def do_HEAD(handler: BaseHTTPRequestHandler) -> None:
+        head(handler, 200, {"Content-Length": 100})
+
+    store = odd_store(everything)
+    monkeypatch.setattr(store.RequestHandlerClass, "do_HEAD", do_HEAD)
+    with pytest.raises(MachineError, match=r"the store does not tell ETag and size of s3://raw/a\.zip; use another"):
+        StoredZip("s3://raw/a.zip").fingerprint()
 
 
 def test_what_is_not_there_is_named(store: Store) -> None:

@@ -231,10 +231,10 @@ def test_an_archive_that_cannot_be_read_keeps_its_fingerprint(
     before = make(output).fingerprints
     original = LocalFile.__init__
 
-    def refuse(self: LocalFile, path: str) -> None:
+    def refuse(self: LocalFile, path: str, anew: bool = False) -> None:
         if path.endswith("a.zip"):
             raise OSError(number, os.strerror(number), path)
-        original(self, path)
+        original(self, path, anew)
 
     make_zip(output.parent / "raw/b.zip", [])
     monkeypatch.setattr(LocalFile, "__init__", refuse)

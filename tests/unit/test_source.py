@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import shutil
 import struct
 import zipfile
@@ -11,6 +13,7 @@ from support import make_zip
 
 from zipcrop import source
 from zipcrop.errors import MachineError
+from zipcrop.source import LocalFile, LocalZip
 
 
 def archive(folder: Path, name: str, content: bytes = b"x") -> Path:
@@ -108,6 +111,80 @@ def test_another_archive_in_the_same_place_is_noticed(tmp_path: Path) -> None:
     archive(tmp_path, "a.zip", b"other")
     with pytest.raises(MachineError, match=r"a\.zip changed since the run began; run again"):
         source.check_unchanged(str(path), before)
+
+
+def test_the_state_is_another_after_anything_that_may_have_changed_the_content(tmp_path: Path) -> None:
+    path = archive(tmp_path, "a.zip")
+    (tmp_path / "link.zip").symlink_to(path)
+    os.utime(path, ns=(1, 1))  # or the changes might come in the same moment, as the system counts them
+    states = [LocalZip(str(path)).state()]
+    with contextlib.closing(LocalZip(str(path)).open()) as reader:
+        assert (
+            reader.state() == LocalZip(str(path)).state() == LocalZip(str(tmp_path / "link.zip")).state() == states[0]
+        )
+        path.write_bytes(path.read_bytes())
+        states.append(reader.state())
+        assert LocalZip(str(path)).state() == states[1]
+        shutil.copy2(path, tmp_path / "copy.zip").replace(path)
+        states.append(LocalZip(str(path)).state())
+        assert reader.state() != states[2]
+    os.truncate(path, 50)
+    states.append(LocalZip(str(path)).state())
+    assert len(set(states)) == len(states)
+    assert pickle.loads(pickle.dumps(states)) == states
+
+
+def test_the_state_of_what_is_no_file(tmp_path: Path) -> None:
+    """The job says what it is, once it opens it."""
+    (tmp_path / "a.zip").symlink_to("nowhere.zip")
+    (tmp_path / "loop.zip").symlink_to("loop.zip")
+    (tmp_path / "file").touch()
+    for place in ("a.zip", "loop.zip", "gone.zip", "file/a.zip"):
+        assert LocalZip(str(tmp_path / place)).state() is None
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert LocalZip(str(tmp_path / "pipe.zip")).state() is not None
+    with pytest.raises(OSError, match="File name too long"):
+        LocalZip(str(tmp_path / ("n" * 300))).state()
+
+
+def test_the_system_forgets_what_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would give the same wrong bytes again without asking the disk."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100))
+    forgotten: list[tuple[int, int]] = []
+    really_advise = os.posix_fadvise
+
+    def advise(descriptor: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        forgotten.append((offset, length))
+        really_advise(descriptor, offset, length, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    for anew in (False, True):
+        with contextlib.closing(LocalZip(str(path)).open(anew)) as reader:
+            assert reader.read_at(50, 10) == bytes(50)
+    mib = 1 << 20
+    assert forgotten == [(0, 2 * mib)]
+    with contextlib.closing(LocalZip(str(path)).open(anew=True)) as reader:
+        reader.read_at(mib, 3 * mib + 1)
+    assert forgotten[1:] == [(2 * mib, 4 * mib)]
+
+
+@pytest.mark.parametrize("cut", [b"", bytes(8)], ids=["nothing", "little"])
+def test_a_read_that_falls_short_never_raises(cut: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path, "a.zip")
+    before = fingerprint(path)
+    really_read = LocalFile.read_at
+    reads: list[int] = []
+    for wrong in range(5):
+        reads.clear()
+
+        def read_at(reader: LocalFile, length: int, offset: int, wrong: int = wrong) -> bytes:
+            reads.append(offset)
+            return cut if len(reads) - 1 == wrong else really_read(reader, length, offset)
+
+        monkeypatch.setattr(LocalFile, "read_at", read_at)
+        assert (fingerprint(path) == before) == (len(reads) <= wrong)
 
 
 def test_size_is_that_of_the_file(tmp_path: Path) -> None:

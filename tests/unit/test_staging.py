@@ -70,6 +70,17 @@ def test_a_torn_line_is_done_again(torn: bytes, tmp_path: Path) -> None:
         assert list(third.resume()[0]) == [3, 4]
 
 
+def test_what_is_to_be_tried_again_is_not_noted(tmp_path: Path) -> None:
+    """It may have been the machine that was at fault."""
+    with Staging(tmp_path, "a", "key") as first:
+        first.resume()
+        write(
+            first, PERSON, Outcome(5, "failed", "is damaged: Bad CRC-32", again=True), Outcome(6, "failed", "no JPEG")
+        )
+    with Staging(tmp_path, "a", "key") as second:
+        assert sorted(second.resume()[0]) == [3, 6]
+
+
 def test_what_was_staged_under_another_key_is_removed(tmp_path: Path) -> None:
     with Staging(tmp_path, "a", "fingerprint", "settings") as first:
         first.resume()

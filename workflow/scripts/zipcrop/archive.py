@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from zipcrop import compression, image, source
 from zipcrop.directory import ArchiveError as ArchiveError
-from zipcrop.directory import Directory, Entry, NoDirectory, Reader
+from zipcrop.directory import Directory, Entry, NoDirectory, Reader, State
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7
 _FLAG_ENCRYPTED = 0x1
@@ -35,7 +35,15 @@ _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
 class MemberError(Exception):
-    """A member that cannot be read; the message is the reason, in words."""
+    """A member that cannot be read, by what the directory says of it; the message is the reason, in words."""
+
+
+class DamagedMember(MemberError):
+    """A member whose bytes are not those that the directory declares."""
+
+
+class UnsupportedMember(MemberError):
+    """A member whose bytes are those that the directory declares, but of a kind that cannot be decoded."""
 
 
 class NotAnImage(Exception):
@@ -68,11 +76,11 @@ class Member:
 class Archive:
     """An open archive. `read` may be called by several threads at once."""
 
-    def __init__(self, place: str, limits: Limits) -> None:
-        """Opens the archive at `place`, a path or URL. Raises ArchiveError if its content is at fault, OSError or
-        MachineError if the machine is."""
+    def __init__(self, place: str, limits: Limits, anew: bool = False) -> None:
+        """Opens the archive at `place`, a path or URL; `anew` as `source.Source.open` has it. Raises ArchiveError if
+        its content is at fault, OSError or MachineError if the machine is."""
         self._limits = limits
-        self._reader = source.at(place).open()
+        self._reader = source.at(place).open(anew)
         try:
             self._directory = Directory(self._reader, limits.members)
         except NoDirectory:
@@ -92,8 +100,23 @@ class Archive:
         """Closes what it reads from."""
         self._reader.close()
 
+    @property
+    def digest(self) -> str:
+        """A hash of its central directory, where that lies, and of how it was read."""
+        return self._directory.digest
+
+    def state(self) -> State:
+        """That of what it reads from, now. Raises OSError."""
+        return self._reader.state()
+
+    def name(self, index: int) -> str:
+        """Of the member at `index`. Raises ArchiveError if its entry is no longer there, OSError or MachineError if the
+        machine is at fault."""
+        return self._directory[index].name
+
     def members(self) -> list[Member]:
-        """Every entry of the central directory, in its order."""
+        """Every entry of the central directory, in its order. Raises ArchiveError if that is no longer what it was when
+        the archive was opened, OSError or MachineError if the machine is at fault."""
         return [
             Member(index, entry.name, entry.crc32, entry.size, _skip_reason(entry))
             for index, entry in enumerate(self._directory)
@@ -111,30 +134,30 @@ class Archive:
         """The bytes of the member at `index`, checked against the declared size and CRC.
 
         Raises MemberError if the content is at fault, NotAnImage if it has no suffix and does not begin like an image,
-        OSError if the machine is at fault.
+        OSError or MachineError if the machine is at fault.
         """
         try:
             entry = self._directory[index]
         except ArchiveError as error:
-            raise MemberError(str(error)) from None
+            raise DamagedMember(str(error)) from None
         if refusal := self._refusal(entry):
             raise MemberError(refusal)
         try:
             # One byte more than there should be, to tell when there are more.
             data = compression.decompress(self._compressed(index, entry), entry.method, entry.size + 1)
         except compression.DamagedData as error:
-            raise MemberError(f"is damaged: {error}") from None
+            raise DamagedMember(f"is damaged: {error}") from None
         if len(data) != entry.size:
             has = "more" if len(data) > entry.size else len(data)
-            raise MemberError(f"is damaged: declares {entry.size} bytes, has {has}")
+            raise DamagedMember(f"is damaged: declares {entry.size} bytes, has {has}")
         if zlib.crc32(data) != entry.crc32:
-            raise MemberError("is damaged: Bad CRC-32")
+            raise DamagedMember("is damaged: Bad CRC-32")
         if data.startswith(_APPLE_DOUBLE):
             raise NotAnImage("macOS metadata")
         if not image.has_suffix(entry.name) and not image.begins_like_image(data):
             raise NotAnImage("not an image")
         if reason := image.unsupported(entry.name, data):
-            raise MemberError(reason)
+            raise UnsupportedMember(reason)
         return data
 
     def _refusal(self, entry: Entry) -> str:
@@ -151,23 +174,26 @@ class Archive:
         return ""
 
     def _compressed(self, index: int, entry: Entry) -> bytes:
-        """The bytes between the member's local header and the next member's. Raises MemberError if there is no such
+        """The bytes between the member's local header and the next member's. Raises DamagedMember if there is no such
         header, or if the bytes are another member's, too."""
         offset = self._directory.offset(index)
         header = self._reader.read_at(_LOCAL_HEADER.size + len(entry.raw_name), max(0, offset))
         if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
-            raise MemberError("is damaged: there is no member where it should begin")
+            raise DamagedMember("is damaged: there is no member where it should begin")
         *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
         if name_length != len(entry.raw_name) or header[_LOCAL_HEADER.size :] != entry.raw_name:
-            raise MemberError("is damaged: there is another member where it should begin")
+            raise DamagedMember("is damaged: there is another member where it should begin")
         begin = offset + _LOCAL_HEADER.size + name_length + extra_length
         end = begin + entry.compressed_size
         room, next_is_member = self._directory.room(index)
         if self._directory.is_repeated(index) or (end > room and next_is_member):
-            raise MemberError("overlaps another member, as in a ZIP bomb")
+            raise DamagedMember("overlaps another member, as in a ZIP bomb")
         if end > room:
-            raise MemberError("is damaged: does not end before the central directory")
-        return self._reader.read_at(entry.compressed_size, begin)
+            raise DamagedMember("is damaged: does not end before the central directory")
+        data = self._reader.read_at(entry.compressed_size, begin)
+        if len(data) != entry.compressed_size:
+            raise DamagedMember("is damaged: the archive ends within it")
+        return data
 
 
 def _skip_reason(entry: Entry) -> str:

@@ -8,13 +8,14 @@ section 4.3; the numbers below are its sections.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import struct
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")  # 4.3.15
@@ -31,6 +32,10 @@ _ZIP64 = 0x0001  # 4.5.3
 _UNICODE_PATH = 0x7075  # 4.6.9
 _FLAG_UTF8 = 0x800
 _UNKNOWN16, _UNKNOWN32 = 0xFFFF, 0xFFFFFFFF
+_CHANGED = "is a damaged ZIP archive: its central directory has changed"
+
+State: TypeAlias = Hashable
+"""What the bytes of an archive belong to, as the machine tells it: to be compared, and nothing else."""
 
 
 class ArchiveError(Exception):
@@ -48,6 +53,10 @@ class Reader(Protocol):
 
     def read_at(self, length: int, offset: int) -> bytes:
         """`length` bytes from `offset` on, or as many as there are. Raises OSError or MachineError."""
+        ...
+
+    def state(self) -> State:
+        """That of the bytes that are read, now. Raises OSError."""
         ...
 
     def close(self) -> None:
@@ -89,7 +98,7 @@ def locate(reader: Reader) -> Place:
     Raises NoDirectory where there is no end record, ArchiveError where it cannot be right.
     """
     tail_start = max(0, reader.size - LONGEST_TAIL)
-    tail = reader.read_at(reader.size - tail_start, tail_start)
+    tail = _exactly(reader, reader.size - tail_start, tail_start)
     empty = None
     error: ArchiveError = NoDirectory("is not a ZIP archive, or is cut off at its end")
     # From the back, since members may hold archives; but a comment may hold anything, too.
@@ -121,7 +130,7 @@ def _place(reader: Reader, tail: bytes, at: int, end: int) -> Place:
         raise ArchiveError("is one part of a split archive; join the parts into one ZIP archive")
     # The directory ends where its end record begins, also where a stub before the archive shifts all offsets.
     start = end - length
-    if start < 0 or (length and reader.read_at(4, start) != _SIGNATURE):
+    if start < 0 or (length and _exactly(reader, 4, start) != _SIGNATURE):
         raise ArchiveError("is a damaged ZIP archive: its central directory is not where it should be")
     if tail[at + _END.size + comment_length :].startswith((b"PK\1\2", b"PK\3\4")):
         # A ZIP archive that was a member, in what is left of the archive around it.
@@ -135,7 +144,7 @@ def _zip64_end(reader: Reader, end: int) -> tuple[int, int, int, int, int, int] 
     if end < _ZIP64_LOCATOR.size + _ZIP64_END.size:
         return None
     at = end - _ZIP64_LOCATOR.size
-    signature, _, offset, disks = _ZIP64_LOCATOR.unpack(reader.read_at(_ZIP64_LOCATOR.size, at))
+    signature, _, offset, disks = _ZIP64_LOCATOR.unpack(_exactly(reader, _ZIP64_LOCATOR.size, at))
     if signature != b"PK\6\7":
         return None
     if disks > 1:
@@ -147,6 +156,14 @@ def _zip64_end(reader: Reader, end: int) -> tuple[int, int, int, int, int, int] 
             _, _, _, _, disk, first_disk, _, count, length, directory = _ZIP64_END.unpack(record)
             return begin, disk, first_disk, count, length, directory
     return None
+
+
+def _exactly(reader: Reader, length: int, offset: int) -> bytes:
+    """What is there, unless the file has been cut since it was opened. Raises ArchiveError."""
+    data = reader.read_at(length, offset)
+    if len(data) != length:
+        raise ArchiveError(_CHANGED)
+    return data
 
 
 class Directory:
@@ -164,6 +181,8 @@ class Directory:
                 "is several ZIP archives in one file, or a damaged one; download it again, or unpack and pack it again"
             )
         shift = 0 if wrapped else place.shift
+        self.digest = ""
+        """A hash of the directory's place and bytes, as they were read first."""
         self._positions = array("Q")
         self._offsets = array("q")
         previous = -2
@@ -202,11 +221,11 @@ class Directory:
         return len(self._positions)
 
     def __iter__(self) -> Iterator[Entry]:
-        """All entries, in their order."""
+        """All entries, in their order. Raises ArchiveError at its end if they are no longer what they were."""
         return (_entry(block, at) for _, block, at in self._records())
 
     def __getitem__(self, index: int) -> Entry:
-        """The entry at `index`. Raises OSError where the machine is at fault."""
+        """The entry at `index`. Raises ArchiveError if it is no longer there, OSError where the machine is at fault."""
         position = self._positions[index]
         end = self._place.start + self._place.length
         following = self._positions[index + 1] if index + 1 < len(self._positions) else end
@@ -233,12 +252,14 @@ class Directory:
         """Every entry's offset in the file, and a block of bytes with the offset in it at which the whole of it is."""
         position, end = self._place.start, self._place.start + self._place.length
         block, at = b"", 0
+        digest = hashlib.sha256(repr(self._place).encode())
         while position < end:
             if len(block) - at < _LONGEST_ENTRY and position + len(block) - at < end:
-                block = self._reader.read_at(min(_BLOCK, end - position), position)
+                digest.update(memoryview(block)[:at])
+                block = _exactly(self._reader, min(_BLOCK, end - position), position)
                 at = 0
             if block.startswith(b"PK\5\5", at):  # 4.3.13, a digital signature, ends it
-                return
+                break
             length = _length(block, at)
             if length > end - position:
                 raise ArchiveError(
@@ -248,6 +269,10 @@ class Directory:
             yield position, block, at
             at += length
             position += length
+        digest.update(memoryview(block)[:at])
+        self.digest = self.digest or digest.hexdigest()
+        if self.digest != digest.hexdigest():
+            raise ArchiveError(_CHANGED)
 
 
 def _length(block: bytes, at: int) -> int:
@@ -260,7 +285,7 @@ def _length(block: bytes, at: int) -> int:
 
 def _entry(block: bytes, at: int) -> Entry:
     if _length(block, at) > len(block) - at:
-        raise ArchiveError("is a damaged ZIP archive: its central directory has changed")
+        raise ArchiveError(_CHANGED)
     fields = _ENTRY.unpack_from(block, at)
     flags, method, crc32, compressed_size, size = fields[5], fields[6], *fields[9:12]
     name_length, extra_length, external = fields[12], fields[13], fields[17]

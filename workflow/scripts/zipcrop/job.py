@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from zipcrop import RESULTS_VERSION, device, gpu, manifest, plan, source
-from zipcrop.archive import Archive, ArchiveError, Limits, Member
+from zipcrop.archive import ArchiveError, Limits, Member
+from zipcrop.confirmed import ConfirmedArchive, check_state
+from zipcrop.directory import State
 from zipcrop.errors import ZipcropError, machine_faults
 from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
@@ -66,6 +68,8 @@ def run(job: Job) -> None:
 
 def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
+    # Before anything is read: what happens to the archive from here on is noticed.
+    state = None if job.refused else source.at(job.zip).state()
     model = Model.read(job.model)
     _check_unchanged(job)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
@@ -77,7 +81,7 @@ def _run(job: Job, progress: Progress) -> None:
             staging.put_in_place()
             progress.say("done: what an interrupted run had not put in its place is there now")
         else:
-            _make(job, model, staging, progress, clock)
+            _make(job, model, state, staging, progress, clock)
 
 
 def _check_unchanged(job: Job) -> None:
@@ -85,8 +89,8 @@ def _check_unchanged(job: Job) -> None:
         source.check_unchanged(job.zip, job.fingerprint)
 
 
-def _make(job: Job, model: Model, staging: Staging, progress: Progress, clock: _Clock) -> None:
-    """Makes the results and publishes them."""
+def _make(job: Job, model: Model, state: State, staging: Staging, progress: Progress, clock: _Clock) -> None:
+    """Makes the results and publishes them. The archive was in `state` when the job began."""
     chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
     with _lease(job, chosen_device) as leases:
         gpus = [lease.gpu.uuid for lease in leases]
@@ -98,12 +102,15 @@ def _make(job: Job, model: Model, staging: Staging, progress: Progress, clock: _
         try:
             if job.refused:
                 raise ArchiveError(job.refused)
-            with Archive(job.zip, limits) as archive:
+            with ConfirmedArchive(job.zip, limits, state) as archive:
                 members = archive.members()
+                if all(member.skip or member.index in done for member in members):
+                    archive.opened_again()  # there will be no worker to see whether it reads the same
         except ArchiveError as error:
             progress.say(f"the archive failed: {error}")
             done = {}
             rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
+            unread = True
         else:
             photos = [member for member in members if not member.skip]
             wanted = output_names([member.name for member in photos])
@@ -111,7 +118,8 @@ def _make(job: Job, model: Model, staging: Staging, progress: Progress, clock: _
             task = Task(
                 archive=job.archive,
                 zip=job.zip,
-                fingerprint=job.fingerprint,
+                state=state,
+                digest=archive.digest,
                 staging=staging.folder,
                 log=job.log,
                 model=model,
@@ -136,6 +144,7 @@ def _make(job: Job, model: Model, staging: Staging, progress: Progress, clock: _
                 )
             rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
             staging.check_files(done.values())
+            unread = any(outcome.again for outcome in done.values())
             progress.say(_closing_line(done.values(), clock.seconds()))
         record = {
             "archive": job.archive,
@@ -152,6 +161,10 @@ def _make(job: Job, model: Model, staging: Staging, progress: Progress, clock: _
             "seconds": round(clock.seconds(), 3),
         }
         _check_unchanged(job)
+        if unread and not job.refused:
+            # Whatever has been read was checked against the directory, which is the same; but what was not may have
+            # been read while somebody copied the archive over itself.
+            check_state(job.zip, state)
         staging.publish(rows, [done[index] for index in sorted(done)], record)
 
 

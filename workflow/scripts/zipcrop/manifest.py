@@ -97,7 +97,7 @@ class Outcome:
     contents: tuple[Content, ...] = ()
     """Of each of `files()`, in their order."""
     again: bool = False
-    """Whether an interrupted job tries it again rather than believe its journal: reading it failed, or its process was
+    """Whether an interrupted job tries it again rather than believe the journal: reading it failed, or its process was
     killed."""
 
     def to_json(self) -> dict[str, Any]:

@@ -39,13 +39,20 @@ _BLOCK = 4 << 20
 """Bytes that are read at once. Members of an archive lie side by side and are read in turn: one request serves many."""
 _MOST_BLOCKS = 16
 _DELETED_AT_ONCE = 1000  # S3 takes no more
-_CUT_SHORT = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _NO_ACCESS = ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")  # RFC 9110, section 14.4
+
+
+class _ShortAnswer(Exception):
+    """It has fewer bytes than were asked for, without being cut off; the message says how many."""
+
+
+_CUT_SHORT = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, _ShortAnswer)
 
 
 @dataclass(frozen=True)
-class _State:
-    """What the store says of an object."""
+class ObjectState:
+    """What the store says of an object: its `State`."""
 
     size: int
     etag: str
@@ -55,40 +62,41 @@ class _State:
 class StoredZip:
     """A ZIP archive in a store: a `source.Source`."""
 
-    def __init__(self, place: str, state: _State | None = None) -> None:
+    def __init__(self, place: str, state: ObjectState | None = None) -> None:
         """At the URL `place`; its `state` is asked of the store where it is not given."""
         self.place = place
         self._known = state
 
-    def _state(self) -> _State:
+    def state(self) -> ObjectState:
+        """See `source.Source`."""
         return self._known or _ask(self.place)
 
     def size(self) -> int:
         """See `source.Source`."""
-        return self._state().size
+        return self.state().size
 
     def fingerprint(self) -> str:
         """The ETag and the size. Raises MachineError where the store does not tell them."""
-        state = self._state()
+        state = self.state()
         return f"etag-{re.sub('[^0-9A-Za-z-]', '', state.etag)}-{state.size}"
 
     def why_unreadable(self) -> str:
         """See `source.Source`: never, since a store that does not answer stops the run."""
         return ""
 
-    def open(self) -> StoredObject:
-        """See `source.Source`."""
-        return StoredObject(self.place, self._state())
+    def open(self, anew: bool = False) -> StoredObject:
+        """See `source.Source`. What is remembered is remembered by each opened object alone."""
+        return StoredObject(self.place, self.state())
 
 
 class StoredObject:
     """A `Reader` of an object, which it sees in one and the same state or not at all."""
 
-    def __init__(self, url: str, state: _State) -> None:
+    def __init__(self, url: str, state: ObjectState) -> None:
         """Of the object at `url` while it is in `state`."""
         self.size = state.size
         self._url = url
-        self._etag = state.etag
+        self._state = state
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
 
@@ -100,6 +108,10 @@ class StoredObject:
             start = number * _BLOCK
             parts.append(self._block(number)[max(0, offset - start) : end - start])
         return b"".join(parts)
+
+    def state(self) -> ObjectState:
+        """See `Reader`. The store gives bytes of no other."""
+        return self._state
 
     def close(self) -> None:
         """See `Reader`."""
@@ -124,19 +136,57 @@ class StoredObject:
         return block.result()
 
     def _fetch(self, start: int, end: int) -> bytes:
-        bucket, key = split(self._url)
-        wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}", "IfMatch": self._etag}
         with _faults(f"reading {self._url}"):
             for wait in range(_TRIES - 1):
                 with contextlib.suppress(*_CUT_SHORT):  # boto3 tries again only until an answer begins
-                    return _read(wanted)
+                    return self._read(start, end)
                 time.sleep(2**wait)
-            return _read(wanted)
+            try:
+                return self._read(start, end)
+            except _ShortAnswer as short:
+                raise self._other_bytes(str(short)) from None
 
+    def _read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end`, asked for once. Raises MachineError if the store answers others, one of
+        `_CUT_SHORT` if it answers fewer."""
+        bucket, key = split(self._url)
+        answer = _client().get_object(
+            Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=self._state.etag
+        )
+        with contextlib.closing(answer["Body"]) as body:
+            if other := self._difference(answer, start, end):
+                raise self._other_bytes(other)
+            data = b""
+            # Up to one byte more than there should be, to tell when there are more.
+            while len(data) <= end - start and (more := body.read(end - start + 1 - len(data))):
+                data += more
+        if len(data) > end - start:
+            raise self._other_bytes(f"more than {end - start} bytes from {start} on")
+        if len(data) < end - start:
+            raise _ShortAnswer(f"{len(data)} bytes instead of {end - start} from {start} on")
+        return data
 
-def _read(wanted: dict[str, str]) -> bytes:
-    data: bytes = _client().get_object(**wanted)["Body"].read()
-    return data
+    def _difference(self, answer: dict[str, Any], start: int, end: int) -> str:
+        """How the head of an `answer` differs from what was asked for, in words; empty if it does not."""
+        etag = answer.get("ETag", self._state.etag)
+        if _bare(etag) != _bare(self._state.etag):
+            return f"those of ETag {etag} instead of {self._state.etag}"
+        given = answer.get("ContentRange", "")
+        if not given and (start, end) == (0, self.size):
+            return ""  # all of it is what was asked for, and its length is seen when it is read
+        if not given:
+            return f"all of them, with status {answer['ResponseMetadata']['HTTPStatusCode']}"
+        match = _RANGE.fullmatch(given)
+        # Up to an earlier end, it is an answer that ends too soon.
+        if match and int(match[1]) == start and int(match[2]) < end and match[3] in ("*", str(self.size)):
+            return ""
+        return f"{given} instead of bytes {start}-{end - 1}/{self.size}"
+
+    def _other_bytes(self, what: str) -> MachineError:
+        return MachineError(
+            f"the store of {self._url} answers other bytes than asked for ({what}); see that it supports ranges, "
+            "and run again"
+        )
 
 
 def find_zips(url: str) -> Iterator[tuple[str, StoredZip]]:
@@ -148,7 +198,7 @@ def find_zips(url: str) -> Iterator[tuple[str, StoredZip]]:
     for listed in _objects(bucket, prefix, f"searching {url} for archives"):
         key = listed["Key"]
         if key.lower().endswith(".zip"):
-            state = _State(listed["Size"], listed["ETag"])
+            state = ObjectState(listed["Size"], listed["ETag"])
             yield key[len(prefix) :], StoredZip(f"{_SCHEME}{bucket}/{key}", state)
 
 
@@ -180,6 +230,10 @@ def delete(url: str, unwanted: Iterable[str]) -> None:
             raise MachineError(f"{errors[0]['Key']} in {url} cannot be deleted: {errors[0]['Message']}; see to it")
 
 
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
+
+
 def split(url: str) -> tuple[str, str]:
     """Bucket and key. A key may hold any character, so this is no URL in the strict sense."""
     bucket, _, key = url.removeprefix(_SCHEME).partition("/")
@@ -198,11 +252,15 @@ def _objects(bucket: str, prefix: str, doing: str) -> Iterator[dict[str, Any]]:
             yield from page.get("Contents", ())
 
 
-def _ask(url: str) -> _State:
+def _ask(url: str) -> ObjectState:
     bucket, key = split(url)
     with _faults(f"asking for {url}"):
         answer = _client().head_object(Bucket=bucket, Key=key)
-    return _State(answer["ContentLength"], answer["ETag"])
+    if "ETag" not in answer or "ContentLength" not in answer:
+        raise MachineError(
+            f"the store does not tell ETag and size of {url}; use another store, or a copy of the archive"
+        )
+    return ObjectState(answer["ContentLength"], answer["ETag"])
 
 
 @functools.cache

@@ -108,7 +108,10 @@ def _sample_one(
     except (ArchiveError, OSError):
         return
     with archive:
-        members = [member.index for member in archive.members() if not member.skip]
+        try:
+            members = [member.index for member in archive.members() if not member.skip]
+        except (ArchiveError, OSError):
+            return
         draw.shuffle(members)
         found = 0
         # In an archive of damaged photos there is no point in trying all of them.

@@ -8,14 +8,18 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from zipcrop.directory import LONGEST_TAIL, ArchiveError, Reader, locate
+from zipcrop.directory import LONGEST_TAIL, ArchiveError, Reader, State, locate
 from zipcrop.errors import MachineError
 
 _BLOCK = 1 << 20
 UNREADABLE = "unreadable"
 """The fingerprint of what cannot be read at the moment."""
+_CACHED = 1 << 21
+"""Bytes that a system keeps together at most: it forgets none of them unless it is told to forget all."""
+# What a system answers where there is nothing.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Source(Protocol):
@@ -38,9 +42,14 @@ class Source(Protocol):
         """Why the fingerprint is UNREADABLE, in words; empty if it is not, or not any more."""
         ...
 
-    def open(self) -> Reader:
-        """Its bytes. Raises ArchiveError if there is nothing that can be read, OSError or MachineError where the
-        machine does not let us."""
+    def state(self) -> State:
+        """That of what is there now: another one as soon as somebody has written to it, or has put something else in
+        its place, be it with the same content. Raises OSError or MachineError."""
+        ...
+
+    def open(self, anew: bool = False) -> Reader:
+        """Its bytes; if `anew`, none that are remembered from an earlier reading, as far as the system lets us. Raises
+        ArchiveError if there is nothing that can be read, OSError or MachineError where the machine does not let us."""
         ...
 
 
@@ -64,6 +73,21 @@ def check_unchanged(place: str, fingerprint: str) -> None:
         raise MachineError(f"{place} changed since the run began; run again once it is complete")
 
 
+class FileState(NamedTuple):
+    """The `State` of a file."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """As the system gives it."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+
+
 class RefusedZip:
     """An archive that is not done for its name."""
 
@@ -84,7 +108,11 @@ class RefusedZip:
         """See `Source`."""
         return ""
 
-    def open(self) -> Reader:
+    def state(self) -> State:
+        """See `Source`."""
+        return None
+
+    def open(self, anew: bool = False) -> Reader:
         """Raises ArchiveError."""
         raise ArchiveError(self.refusal)
 
@@ -140,17 +168,26 @@ class LocalZip:
             return str(error)
         return ""
 
-    def open(self) -> LocalFile:
+    def state(self) -> FileState | None:
+        """See `Source`. None where there is nothing."""
+        try:
+            return FileState.of(Path(self.place).stat())
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
+
+    def open(self, anew: bool = False) -> LocalFile:
         """See `Source`."""
-        return LocalFile(self.place)
+        return LocalFile(self.place, anew)
 
 
 class LocalFile:
     """A `Reader` of a file."""
 
-    def __init__(self, path: str) -> None:
-        """Opens the regular file at `path`. Raises ArchiveError if it is none (a pipe would wait for ever), OSError
-        where the machine does not let us."""
+    def __init__(self, path: str, anew: bool = False) -> None:
+        """Opens the regular file at `path`; if `anew`, the system is told to forget whatever is read. Raises
+        ArchiveError if it is none (a pipe would wait for ever), OSError where the machine does not let us."""
         try:
             if not stat.S_ISREG(Path(path).stat().st_mode):  # before it is opened, since a device may do something then
                 raise ArchiveError("is not a regular file")
@@ -165,9 +202,14 @@ class LocalFile:
             self.close()
             raise ArchiveError("is not a regular file")
         self.size = status.st_size
+        self._anew = anew and hasattr(os, "posix_fadvise")  # macOS has none
 
     def read_at(self, length: int, offset: int) -> bytes:
         """See `Reader`."""
+        if self._anew:
+            begin = offset // _CACHED * _CACHED
+            end = -(-(offset + length) // _CACHED) * _CACHED
+            os.posix_fadvise(self._file.fileno(), begin, end - begin, os.POSIX_FADV_DONTNEED)
         data = os.pread(self._file.fileno(), length, offset)
         if len(data) == length or not data:
             return data
@@ -177,6 +219,10 @@ class LocalFile:
         ):
             parts.append(data)
         return b"".join(parts)
+
+    def state(self) -> FileState:
+        """See `Reader`."""
+        return FileState.of(os.fstat(self._file.fileno()))
 
     def close(self) -> None:
         """See `Reader`."""

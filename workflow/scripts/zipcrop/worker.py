@@ -21,9 +21,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop import files, imports, jpeg, orphan, source
-from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
+from zipcrop import files, imports, jpeg, orphan
+from zipcrop.archive import DamagedMember, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
+from zipcrop.confirmed import ConfirmedArchive
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import ImageError
 from zipcrop.manifest import Content, Outcome, Person
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from zipcrop import device as devices
+    from zipcrop.directory import State
     from zipcrop.engine import Engine
     from zipcrop.gpu import Lease
     from zipcrop.letterbox import Letterbox
@@ -70,7 +72,10 @@ class Task:
 
     archive: str
     zip: str
-    fingerprint: str
+    state: State
+    """The archive's when the job began."""
+    digest: str
+    """Of its directory, as the job has read it."""
     staging: Path
     """Folder that stands for the output folder until the results are published."""
     log: Path
@@ -170,12 +175,8 @@ class _Worker:
         self._board = board
         self._task = task
         self._careful = careful
-        try:
-            with machine_faults(f"opening {task.zip}"):
-                self._archive = Archive(task.zip, task.limits)
-        except ArchiveError:
-            raise MachineError(f"{task.zip} changed while it was being read; run again") from None
-        source.check_unchanged(task.zip, task.fingerprint)
+        with machine_faults(f"opening {task.zip}"):
+            self._archive = ConfirmedArchive(task.zip, task.limits, task.state, task.digest)
         in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
         self._budget = ByteBudget(in_flight)
         # Of their own, since who decodes a file holds its bytes, and who writes a photo its pixels.
@@ -245,7 +246,8 @@ class _Worker:
             except NotAnImage as error:
                 self._send(("outcome", Outcome(index, "skipped", str(error))))
             except (MemberError, ImageError) as error:
-                self._send(("outcome", Outcome(index, "failed", str(error))))
+                again = isinstance(error, DamagedMember)
+                self._send(("outcome", Outcome(index, "failed", str(error), again=again)))
 
     def _read_and_decode_one(self, index: int, name: OutputName) -> _Photo:
         from zipcrop import image
