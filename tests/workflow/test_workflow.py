@@ -176,13 +176,6 @@ def test_bad_configuration_stops_the_run_with_one_sentence(workflow: Workflow, c
     assert "Building DAG" not in result.stdout
 
 
-def test_names_that_snakemake_cannot_carry_are_refused(workflow: Workflow) -> None:
-    make_zip(workflow.folder / "raw_zips/a{b}.zip", [])
-    result = workflow.run("-n")
-    assert result.returncode == 1
-    assert result.stdout.splitlines()[-1].startswith("zipcrop: error: archive 'a{b}.zip' in raw_zips has a brace")
-
-
 def test_nothing_uses_the_network(prepared: Path, tmp_path: Path) -> None:
     """But the step that fetches weights, which is in test_fetch.py; here they are there."""
     assert not (prepared / "network_used").exists()
