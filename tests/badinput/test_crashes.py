@@ -175,12 +175,12 @@ def network_input(data: bytes, size: quantization.InputSize) -> np.ndarray | Non
     return quantization.network_input(data, size)
 
 
-def test_a_photo_that_crashes_its_decoder_does_not_stop_calibration(
+def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantization, "network_input", network_input)
-    contents = [(f"{index}.jpg", DEADLY if index in (1, 4) else GOOD) for index in range(6)]
+    contents = [(f"{index}.jpg", {1: DEADLY, 4: HANGING}.get(index, GOOD)) for index in range(6)]
     archive = make_zip(tmp_path / "deadly.zip", contents)
-    with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100)) as decoder:
+    with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100), 3) as decoder:
         inputs = list(quantization.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
     assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4
