@@ -292,6 +292,64 @@ def many_scans() -> bytes:
     return data[:-2] + data[last:-2] * 3000 + b"\xff\xd9"
 
 
+def segment(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body
+
+
+def jpeg_of_empty_scans(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG each of whose scans refines all of its coefficients, and finds in a few bytes that there
+    is nothing to refine."""
+    table = segment(0xC4, b"\x10" + bytes([0] * 7 + [1] + [0] * 8) + b"\xe0")  # one code, for a run of empty blocks
+    blocks = (-(-side // 8)) ** 2
+    run = "00000000" + 14 * "1"  # of 32,767 blocks
+    bits = run * -(-blocks // 32767)
+    bits += "1" * (-len(bits) % 8)
+    runs = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    begin = b"\xff\xd8" + segment(0xDB, b"\0" + bytes([1] * 64)) + segment(0xC4, b"\0\1" + bytes(16)) + table
+    begin += segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")
+    scan = segment(0xDA, b"\1\1\0\0\0\1") + segment(0xDA, b"\1\1\0\1\x3f\1") + runs
+    return begin + scan + (segment(0xDA, b"\1\1\0\1\x3f\x10") + runs) * (scans - 2) + b"\xff\xd9"
+
+
+def tiff_of_tall_tiles() -> bytes:
+    """A TIFF of one row, whose 64 tiles share their bytes, and are of 16 megapixels each."""
+    width, height, count = 16, 1_000_000, 64
+    pixels = zlib.compress(bytes(3 * width * height), 9)
+    begin = 8 + 2 + 12 * 10 + 4
+    tags = {256: width * count, 257: 1, 258: 8, 259: 8, 262: 2, 277: 3, 322: width, 323: height}
+    entries = [struct.pack("<HHII", tag, 3 if tag == 258 else 4, 1, value) for tag, value in tags.items()]
+    entries += [struct.pack("<HHII", tag, 4, count, begin + 4 * count * (tag - 324)) for tag in (324, 325)]
+    offsets = struct.pack("<I", begin + 8 * count) * count
+    sizes = struct.pack("<I", len(pixels)) * count
+    return struct.pack("<2sHIH", b"II", 42, 8, 10) + b"".join(entries) + bytes(4) + offsets + sizes + pixels
+
+
+def heic_of_repeated_tiles(side: int, tile: int, columns: int) -> bytes:
+    """A HEIC whose grid has `columns` squared tiles, the same few over and over; what is too many lies outside of the
+    picture. The box that says so is put to the end, so that all others stay where they are."""
+    data = heic(functools.partial(plain, side, side), tile_size=tile)
+    at = data.index(b"meta") - 4
+    end = at + int.from_bytes(data[at : at + 4], "big")
+    meta = bytearray(data[at:end])
+    place = meta.index(b"idat") + 4
+    meta[place + 2 : place + 4] = bytes([columns - 1, columns - 1])
+    place = meta.index(b"dimg")
+    source, count = struct.unpack_from(">HH", meta, place + 4)
+    items = struct.unpack_from(f">{count}H", meta, place + 8)
+    repeated = [items[number % count] for number in range(columns**2)]
+    meta[place + 4 : place + 8 + 2 * count] = struct.pack(f">HH{len(repeated)}H", source, len(repeated), *repeated)
+    grown = 2 * (len(repeated) - count)
+    for start in (0, meta.index(b"iref") - 4, place - 4):
+        meta[start : start + 4] = struct.pack(">I", int.from_bytes(meta[start : start + 4], "big") + grown)
+    return data[:at] + struct.pack(">I4s", end - at, b"free") + bytes(end - at - 8) + data[end:] + bytes(meta)
+
+
+def png_of_texts(count: int) -> bytes:
+    """The bus as PNG with texts of 8 MB each, compressed."""
+    data = bus_file("png")
+    return data[:33] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(7_900_000), 9)) * count + data[33:]
+
+
 def dng() -> bytes:
     """A TIFF file with a preview and the tag that makes it a DNG."""
     return saved(bus(), "tiff", tiffinfo=_dng_version())
@@ -483,6 +541,14 @@ case(
     f"failed: {DAMAGED}", "lossless JPEG header", "a.jpg", lambda: bus_file("jpeg").replace(b"\xff\xc0", b"\xff\xc3", 1)
 )
 case("failed: cannot be decoded: a JPEG of 3010 scans is refused as a bomb", "progressive", "a.jpg", many_scans)
+SCANS = "failed: cannot be decoded: a JPEG of 10000x10000 pixels in {} scans is refused as a bomb"
+for scans in (26, 490):
+    made = functools.partial(jpeg_of_empty_scans, 10_000, scans)
+    case(SCANS.format(scans), f"{scans} empty ones", "a.jpg", made)
+case("no_person: ", "400 empty scans of few pixels", "a.jpg", functools.partial(jpeg_of_empty_scans, 1_000, 400))
+TEXTS = "failed: cannot be decoded: a PNG of 101 compressed texts is refused as a bomb"
+case(TEXTS, "PNG", "a.png", functools.partial(png_of_texts, 101))
+case("person: ", "PNG of some compressed texts", "a.png", functools.partial(png_of_texts, 5))
 
 for side in (20_000, 40_000):
     pixels = f"failed: {side}x{side} pixels are more than limits.megapixels (100)"
@@ -503,6 +569,9 @@ case(BEYOND, "HEIC that is cut out of a huge one", "a.heic", heic_with_crop)
 case(BEYOND, "HEIC of huge tiles", "a.heic", heic_with_large_tiles)
 case(BEYOND, "TIFF of huge tiles", "a.tif", functools.partial(tiled_tiff, 64, 16_000))
 case(BEYOND, "BigTIFF of huge tiles", "a.tif", functools.partial(tiled_tiff, 64, 16_000, True))
+case(BEYOND, "TIFF of huge tiles together", "a.tif", tiff_of_tall_tiles)
+case(BEYOND, "HEIC of tiles repeated", "a.heic", functools.partial(heic_of_repeated_tiles, 1000, 500, 20))
+case("no_person: ", "HEIC of some tiles repeated", "a.heic", functools.partial(heic_of_repeated_tiles, 1000, 500, 3))
 case("no_person: ", "TIFF of tiles", "a.tif", functools.partial(tiled_tiff, 300, 512))
 case("no_person: ", "BigTIFF of tiles", "a.tif", functools.partial(tiled_tiff, 300, 512, True))
 case(f"failed: {DAMAGED}", "AVIF of 20000", "a.avif", lambda: boxes_with_size(bus_file("avif"), 20_000, 20_000))
@@ -603,6 +672,7 @@ def bombs_by_header() -> dict[str, bytes]:
         "JPEG, size": jpeg_with_size(40_000, 40_000),
         "TIFF, size": tiff_with_size(20_000, 20_000),
         "TIFF, tile": tiled_tiff(64, 16_000),
+        "TIFF, tiles": tiff_of_tall_tiles(),
         "BigTIFF, tile": tiled_tiff(64, 16_000, big=True),
         "JPEG 2000, size": jp2_with_size(20_000, 20_000, True),
         "JPEG 2000, size in the codestream": jp2_with_size(20_000, 20_000, False),

@@ -10,8 +10,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from images import jpeg_of_empty_scans
 from support import encoded, make_zip
 
 from zipcrop import engine, image, pool, quantization, worker
@@ -25,12 +27,15 @@ DEADLY = encoded("bus", scale=0.3)
 
 HANGING = encoded("empty", scale=0.3)
 HUGE = encoded("empty", scale=0.4)
+BLANK = cv2.imencode(".png", np.full((3000, 3000), 200, np.uint8))[1].tobytes()
+"""Nine megapixels in nine kilobytes."""
+BLANK_AND_HANGING = cv2.imencode(".png", np.full((3000, 3000), 100, np.uint8))[1].tobytes()
 
 
 def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = image.decode) -> np.ndarray:
     if data == DEADLY:
         signal.raise_signal(signal.SIGSEGV)
-    if data == HANGING:
+    if data in (HANGING, BLANK_AND_HANGING):
         re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
     if data == HUGE:
         raise MemoryError
@@ -81,6 +86,51 @@ def test_photos_that_hang_or_need_too_much_memory_cost_themselves_alone(
     assert outcomes == {**good, **{index: ("failed", reason) for index, (_, reason) in odd.items()}}
 
 
+NO_TIME_LEFT = (
+    "is not decoded: it declares far more than its bytes hold, and all such members of an archive together may take "
+    "{:g} s (5 times limits.seconds)"
+)
+
+
+def test_photos_of_very_many_pixels_for_their_bytes_have_little_time_together(
+    tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.Watchdog, "hanging", lambda self: set())  # it looks each second, and 0.02 are too few
+    contents = [(f"{index}.png", BLANK if index % 4 else GOOD) for index in range(60)]
+    rows = crop(make_zip(tmp_path / "blank.zip", contents), workers=2, limits__seconds=0.02)
+    outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
+    assert {outcomes[index] for index in range(0, 60, 4)} == {("person", "")}
+    assert outcomes[1] == ("no_person", "")
+    late = ("failed", NO_TIME_LEFT.format(0.1))
+    assert outcomes[59] == late
+    assert set(outcomes.values()) == {("person", ""), ("no_person", ""), late}
+
+
+def test_what_a_killed_worker_has_spent_is_not_forgotten(
+    tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool.worker, "main", worker_whose_decoder_crashes)
+    contents = [(f"{index}.png", GOOD if index % 3 else BLANK_AND_HANGING) for index in range(24)]
+    rows = crop(make_zip(tmp_path / "hanging.zip", contents), limits__seconds=2)
+    outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
+    assert {outcome for index, outcome in outcomes.items() if index % 3} == {("person", "")}
+    late = [outcomes[index][1] == NO_TIME_LEFT.format(10) for index in range(0, 24, 3)]
+    hung = [
+        outcomes[index][1] == "was not decoded and written within 2 s (limits.seconds)" for index in range(0, 24, 3)
+    ]
+    assert [a or b for a, b in zip(late, hung, strict=True)] == [True] * 8
+    assert 1 <= sum(hung) <= 5
+
+
+def test_a_few_bytes_do_not_keep_a_job_busy(tmp_path: Path, crop: Crop) -> None:
+    """Nine kilobytes of JPEGs, which took minutes to decode."""
+    archive = make_zip(tmp_path / "bombs.zip", [(f"{k}.jpg", jpeg_of_empty_scans(10_000, 490 + k)) for k in range(4)])
+    refused = "cannot be decoded: a JPEG of 10000x10000 pixels in {} scans is refused as a bomb"
+    assert [(row["status"], row["reason"]) for row in crop(archive)] == [
+        ("failed", refused.format(490 + k)) for k in range(4)
+    ]
+
+
 def test_an_engine_that_crashes_fails_the_job_and_no_member(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,12 +175,12 @@ def network_input(data: bytes, size: quantization.InputSize) -> np.ndarray | Non
     return quantization.network_input(data, size)
 
 
-def test_a_photo_that_crashes_its_decoder_does_not_stop_calibration(
+def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantization, "network_input", network_input)
-    contents = [(f"{index}.jpg", DEADLY if index in (1, 4) else GOOD) for index in range(6)]
+    contents = [(f"{index}.jpg", {1: DEADLY, 4: HANGING}.get(index, GOOD)) for index in range(6)]
     archive = make_zip(tmp_path / "deadly.zip", contents)
-    with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100)) as decoder:
+    with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100), 3) as decoder:
         inputs = list(quantization.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
     assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4

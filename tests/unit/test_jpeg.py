@@ -43,15 +43,39 @@ def test_frame(data: bytes) -> None:
     assert data[frame.scan : frame.scan + 2] == b"\xff\xda"
     assert not frame.arithmetic
     assert frame.single == (b"\xff\xc2" not in data)
-    assert jpeg.end(data, frame) == len(data) - 2
+    found = jpeg.read_scans(data, frame)
+    assert found.end == len(data) - 2
+    assert (found.number > 5) == (not frame.single) and found.number >= 1
 
 
 def test_what_is_cut_off_ends_with_the_file() -> None:
     data = made()
     for size in range(len(data)):
         frame = jpeg.read_frame(data[:size])
-        assert frame.scan <= size and jpeg.end(data[:size], frame) == size
+        assert frame.scan <= size and jpeg.read_scans(data[:size], frame).end == size
         assert frame.size in (None, (70, 50))
+
+
+def test_scans_are_counted_whatever_stands_between_them() -> None:
+    data = made(progressive=True)
+    frame = jpeg.read_frame(data)
+    last = data.rindex(b"\xff\xda")
+    scan = data[last:-2]
+    comment = b"\xff\xfe\0\x0a\xff\xd9\xff\xda\xff\xda\xff\xd9"
+    count = jpeg.read_scans(data, frame).number
+    assert count == 10
+    for between in (b"", comment, b"\xff\xff", b"\xff\x01", b"\xff\x02", b"\0\xff\0\xff\xd3"):
+        longer = data[:-2] + (between + scan) * 30 + b"\xff\xd9"
+        for trailer in (b"", made(progressive=True), b"\xff\xda" * 1000):
+            found = jpeg.read_scans(longer + trailer, frame)
+            assert found == (count + 30, len(longer) - 2)
+        assert jpeg.read_scans(longer[:-2], frame) == (count + 30, len(longer) - 2)
+
+
+def test_markers_without_end_count_as_scans() -> None:
+    data = made(progressive=True)
+    odd = data[:-2] + b"\xff\xfe\0\2" * 200_000 + data[-2:]
+    assert jpeg.read_scans(odd, jpeg.read_frame(odd)).number == 100_000
 
 
 def test_no_size_is_not_a_size_of_zero() -> None:

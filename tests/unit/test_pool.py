@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from zipcrop.errors import MachineError
 from zipcrop.gpu import GPU, Lease
 from zipcrop.manifest import Outcome
 from zipcrop.names import OutputName
+from zipcrop.overtime import Overtime
 from zipcrop.watchdog import Board
 
 
@@ -30,6 +31,8 @@ class FakeTask:
     """It dies as soon as the engine is used."""
     fault: str = ""
     hanging: frozenset[int] = frozenset()
+    far_more: frozenset[int] = frozenset()
+    """Those that declare far more than their bytes hold."""
     seconds: float = 2.0
     out_of_memory: frozenset[int] = frozenset()
     killed: frozenset[int] = frozenset()
@@ -45,9 +48,14 @@ class FakeTask:
 
 
 def fake_worker(
-    connection: Connection, places: Sequence[int], task: FakeTask, lease: Lease | None, careful: bool
+    connection: Connection,
+    places: Sequence[int],
+    account: tuple[MutableSequence[float], int],
+    task: FakeTask,
+    lease: Lease | None,
+    careful: bool,
 ) -> None:
-    board = Board(places)
+    board, overtime = Board(places), Overtime(*account, task.seconds)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:
@@ -69,7 +77,7 @@ def fake_worker(
                     os._exit(pool.worker.OUT_OF_MEMORY)
                 os.kill(os.getpid(), signal.SIGSEGV if index in task.deadly else signal.SIGKILL)
             if index in task.hanging:
-                with board.member(index):
+                with board.member(index), overtime.spent(index in task.far_more):
                     time.sleep(60)
             if task.stuck_engine:
                 with board.inference():
@@ -167,6 +175,14 @@ def test_a_member_that_hangs_is_given_up_and_the_others_are_done(workers: int) -
     assert sorted(outcome.index for outcome in outcomes) == list(range(50))
     failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
     assert failed == dict.fromkeys((3, 40), "was not decoded and written within 2 s (limits.seconds)")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_time_at_what_declares_far_more_outlives_the_worker_that_hung_in_it(workers: int) -> None:
+    task = FakeTask(hanging=frozenset({3, 40}), far_more=frozenset({40}))
+    used = pool.Pool(task, NAMES, workers)  # type: ignore[arg-type]
+    assert len(list(used.run(range(50)))) == 50
+    assert Overtime(used._account, 0, 1).taken() == task.seconds
 
 
 def test_an_engine_that_hangs_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:

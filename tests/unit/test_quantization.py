@@ -62,7 +62,7 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
     members = [(f"{number}.jpg", encoded(name, scale=scale)) for number, (name, scale) in enumerate(names)]
     archives = [str(make_zip(tmp_path / "photos.zip", members))]
     target = folder / "int8" / "model.json"
-    quantization.quantize(folder / "model.json", target, archives, IMAGE_SIZE, LIMITS)
+    quantization.quantize(folder / "model.json", target, archives, IMAGE_SIZE, LIMITS, 120)
     int8, f32 = Model.read(target), Model.read(folder / "model.json")
     assert int8.sha256 == f32.sha256 and int8.identity != f32.identity
     size_int8, size_f32 = (Path(model.openvino).with_suffix(".bin").stat().st_size for model in (int8, f32))
@@ -97,7 +97,7 @@ def assert_all_found(persons: np.ndarray, others: np.ndarray) -> None:
 def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:
     archives = [str(make_zip(tmp_path / "bad.zip", [("bad.jpg", b"no photo")]))]
     with pytest.raises(ModelError, match="calibrated on your photos, but none could be read"):
-        quantization.quantize(model_json, tmp_path / "model.json", archives, IMAGE_SIZE, LIMITS)
+        quantization.quantize(model_json, tmp_path / "model.json", archives, IMAGE_SIZE, LIMITS, 120)
 
 
 def test_without_nncf_a_sentence_says_what_to_do(
@@ -105,4 +105,4 @@ def test_without_nncf_a_sentence_says_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ModelError, match="run `make setup-int8`, or set precision to f32"):
-        quantization.quantize(model_json, tmp_path / "model.json", [], IMAGE_SIZE, LIMITS)
+        quantization.quantize(model_json, tmp_path / "model.json", [], IMAGE_SIZE, LIMITS, 120)

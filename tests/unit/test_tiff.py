@@ -45,6 +45,21 @@ def test_cut_off() -> None:
     assert all(tiff.size(data[:size]) in (None, (70, 50)) for size in range(len(data)))
 
 
-def test_tiles_that_are_larger_than_the_picture() -> None:
-    tags = struct.pack("<HHIIHHIIHHIIHHII", 256, 4, 1, 70, 257, 4, 1, 50, 322, 4, 1, 10_000, 323, 4, 1, 10_000)
-    assert tiff.has_huge_tiles(b"II*\0" + struct.pack("<IH", 8, 4) + tags)
+def tiled(width: int, length: int, tile_width: int, tile_length: int) -> bytes:
+    tags = {256: width, 257: length, 322: tile_width, 323: tile_length}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, 4) + entries
+
+
+@pytest.mark.parametrize(
+    "sizes", [(70, 50, 10_000, 10_000), (1_000_000, 1, 16, 1_000_000), (2**32 - 1, 1, 1, 2**32 - 1)]
+)
+def test_tiles_that_are_larger_than_the_picture(sizes: tuple[int, int, int, int]) -> None:
+    assert tiff.has_huge_tiles(tiled(*sizes))
+
+
+@pytest.mark.parametrize(
+    "sizes", [(70, 50, 512, 512), (20_000, 15_000, 256, 256), (100_000, 500, 512, 512), (70, 50, 0, 0)]
+)
+def test_tiles_as_they_are_found(sizes: tuple[int, int, int, int]) -> None:
+    assert not tiff.has_huge_tiles(tiled(*sizes))

@@ -17,6 +17,7 @@ from support import ROOT, Workflow, make_zip, read_csv
 from results import Photo, failed, people, publish, without
 from zipcrop import summary
 from zipcrop.report import pages, plots
+from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey
 
 PLOTS = 6
@@ -183,7 +184,9 @@ def test_in_the_dark_paper_is_dark_and_ink_light(tmp_path: Path) -> None:
     publish(tmp_path, {"a": [people("a.jpg", 0.9), without("b.jpg", 0.2)]})
     found = survey(tmp_path, summary.read(tmp_path / "summary.csv"), 5, 5)
     plots.draw_all(found, tmp_path)
-    (tmp_path / "page.html").write_text(dict(pages.galleries(found, tmp_path, 1))["unsure"], encoding="utf-8")
+    with Pictures(1, 60, 100) as pictures:
+        page_of_crops = dict(pages.galleries(found, tmp_path, pictures))["unsure"]
+    (tmp_path / "page.html").write_text(page_of_crops, encoding="utf-8")
     for dark in (False, True):
         with browser_page(dark=dark) as page:
             page.goto((tmp_path / "outcomes.svg").as_uri())

@@ -16,6 +16,8 @@ LISTS = {
     "duplicates": "Duplicates",
     "failures": "Failures",
 }
+# Those under which they were cropped. To change them does all archives again, and so what follows from them.
+picture_limits = untracked("--seconds={seconds} --megapixels={megapixels}".format(**config["limits"]))
 
 
 rule survey:
@@ -92,10 +94,11 @@ rule contact_sheets:
         ),
         script=script("draw_sheets.py"),
         output=untracked(OUTPUT),
+        limits=picture_limits,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --crops={output.crops:q}"
-        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}"
+        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits} > {log:q} 2>&1"
+        " || {{ cat {log:q} >&2; exit 1; }}"
 
 
 rule pages:
@@ -119,7 +122,8 @@ rule pages:
     params:
         script=script("write_pages.py"),
         output=untracked(OUTPUT),
+        limits=picture_limits,
         folder=untracked(f"{OUTPUT}/summary/pages"),
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --folder={params.folder:q}"
-        " --threads={threads} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
+        " --threads={threads} {params.limits} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"

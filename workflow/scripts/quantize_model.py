@@ -18,7 +18,14 @@ def main() -> None:
     options = parser.parse_args()
     limits = Limits(*(options.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
     archives = [found.place for found in catalog.find_archives(options.raw_zips).values()]
-    quantization.quantize(options.model, options.target, archives, options.settings["image_size"], limits)
+    quantization.quantize(
+        options.model,
+        options.target,
+        archives,
+        options.settings["image_size"],
+        limits,
+        options.settings["limits.seconds"],
+    )
 
 
 # Photos are decoded in a spawned process, which imports this file again.

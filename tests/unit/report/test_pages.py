@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from html import unescape
@@ -10,6 +11,7 @@ import pytest
 from results import Photo, failed, people, publish, without
 from zipcrop import summary
 from zipcrop.report import pages
+from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey
 
 UGLY = '<script>alert("1")</script> &amp; {x}.jpg'
@@ -18,7 +20,8 @@ UGLY = '<script>alert("1")</script> &amp; {x}.jpg'
 def write(tmp_path: Path, archives: dict[str, list[Photo] | None], list_length: int = 24) -> dict[str, str]:
     publish(tmp_path, archives)
     found = survey(tmp_path, summary.read(tmp_path / "summary.csv"), list_length, 3)
-    return dict(pages.all_pages(found, tmp_path, threads=2))
+    with Pictures(2, 60, 100) as pictures:
+        return dict(pages.all_pages(found, tmp_path, pictures))
 
 
 @pytest.fixture
@@ -113,6 +116,25 @@ def test_results_of_different_runs_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "manifests/a.json").write_text(record.replace("3.11.7", "3.12.1"))
     page = pages.provenance(survey(tmp_path, summary.read(tmp_path / "summary.csv"), 5, 5))
     assert page.count("1 of the archives") == 2
+
+
+def test_a_box_is_drawn_on_photos_and_not_on_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(pages.thumbnail, "draw_box", lambda thumbnail, box, photo: drawn.append(tuple(box)))
+    write(tmp_path, {"a": [people("x.jpg", 0.9), without("empty.jpg", 0.2)]})
+    assert drawn == [(120.0, 200.0, 180.0, 400.0)]
+
+
+def test_what_cannot_be_shown_leaves_the_others(tmp_path: Path) -> None:
+    archives: dict[str, list[Photo] | None] = {"a": [people(f"{k}.jpg", 0.9 - k / 10) for k in range(3)]}
+    assert write(tmp_path, archives)["unsure"].count('<img src="data:image/jpeg') == 3
+    publish(tmp_path, archives)
+    (tmp_path / "Person/a/1_0.jpg").unlink()
+    os.mkfifo(tmp_path / "Person/a/1_0.jpg")
+    found = survey(tmp_path, summary.read(tmp_path / "summary.csv"), 24, 3)
+    with Pictures(2, 60, 100) as pictures:
+        page = dict(pages.galleries(found, tmp_path, pictures))["unsure"]
+    assert page.count('<img src="data:image/jpeg') == 2
 
 
 def test_empty_lists_say_so(tmp_path: Path) -> None:

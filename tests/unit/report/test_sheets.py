@@ -10,6 +10,7 @@ from PIL import Image
 from results import failed, people, publish, without
 from zipcrop import summary
 from zipcrop.report import sheet, sheets
+from zipcrop.report.pictures import Pictures
 from zipcrop.report.sheets import Sampling
 from zipcrop.report.survey import survey
 
@@ -19,7 +20,8 @@ USUAL = Sampling(seed=0, sheets=10, crops_per_sheet=6, photos_per_sheet=4)
 def draw(output: Path, folder: Path, sampling: Sampling = USUAL) -> dict[str, bytes]:
     found = survey(output, summary.read(output / "summary.csv"), 24, 100)
     crops, photos = folder / "crops", folder / "photos"
-    sheets.draw_all(found, output, crops, photos, sampling, threads=2)
+    with Pictures(2, 60, 100) as pictures:
+        sheets.draw_all(found, output, crops, photos, sampling, pictures)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.jpg")}
 
 

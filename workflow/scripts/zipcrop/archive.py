@@ -130,6 +130,13 @@ class Archive:
             return 0
         return 0 if self._refusal(entry) else entry.compressed_size + entry.size
 
+    def compressed_size(self, index: int) -> int:
+        """The bytes that the member at `index` takes in the archive, as declared; 0 if that cannot be read."""
+        try:
+            return self._directory[index].compressed_size
+        except ArchiveError:
+            return 0
+
     def read(self, index: int) -> bytes:
         """The bytes of the member at `index`, checked against the declared size and CRC.
 

@@ -76,6 +76,10 @@ class ConfirmedArchive:
         """See `Archive`."""
         return self._first.memory(index)
 
+    def compressed_size(self, index: int) -> int:
+        """See `Archive`."""
+        return self._first.compressed_size(index)
+
     def read(self, index: int) -> bytes:
         """See `Archive`."""
         try:

@@ -13,7 +13,8 @@ BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"
 """With which such a file introduces itself; the last two are AVIF's as well."""
 _AVIF_BRANDS = (b"avif", b"avis")
 _LARGEST_PART = 64_000_000
-"""Pixels of a tile, which libheif decodes in whole however small the picture is that it is a tile of."""
+"""Pixels of a tile, which libheif decodes in whole however small the picture is that it is a tile of; and of all tiles
+together, since a grid may name the same one many times."""
 _MOST_BOXES = 100_000
 """Side by side. A photo has some dozens, with the items of a photo made of tiles some hundreds; each costs time."""
 
@@ -116,12 +117,20 @@ def _check(data: bytes, pixels: int) -> None:
         boxes = {kind: (start, end) for kind, start, end in _boxes(data, meta[0] + 4, meta[1])}
         types = _item_types(data, *boxes[b"iinf"])
         extents = list(_extents(data, *boxes[b"iloc"], boxes.get(b"idat", (0, 0))))
-        properties = next((s, e) for kind, s, e in _boxes(data, *boxes[b"iprp"]) if kind == b"ipco")
-        sizes = [
-            struct.unpack_from(">II", data, start + 4)
-            for kind, start, _ in _boxes(data, *properties)
+        properties = {kind: (start, end) for kind, start, end in _boxes(data, *boxes[b"iprp"])}
+        # By their places among the properties, from 1.
+        declared = {
+            place: struct.unpack_from(">II", data, start + 4)
+            for place, (kind, start, _) in enumerate(_boxes(data, *properties[b"ipco"]), 1)
             if kind == b"ispe"
-        ]
+        }
+        sizes: list[tuple[int, ...]] = list(declared.values())
+        areas = {
+            item: declared[place][0] * declared[place][1]
+            for item, place in _associations(data, *properties[b"ipma"])
+            if place in declared
+        }
+        parts = sum(areas.get(item, 0) for item in _parts(data, *boxes[b"iref"])) if b"iref" in boxes else 0
         sizes += [_grid_size(data[start:end]) for item, start, end in extents if types.get(item) == b"grid"]
     except (StopIteration, KeyError, IndexError, struct.error):
         raise HeifError(_DAMAGED) from None
@@ -129,7 +138,7 @@ def _check(data: bytes, pixels: int) -> None:
         raise HeifError("cut off")
     if sum(end - start for _, start, end in extents) > 4 * len(data):
         raise HeifError("it declares more than it can hold")
-    if any(width * height > max(_LARGEST_PART, 4 * pixels) for width, height in sizes):
+    if max(parts, *(width * height for width, height in sizes)) > max(_LARGEST_PART, 4 * pixels):
         raise HeifError("it declares more than it can hold")
     # HEVC never has three zero bytes in a row but where a length follows; encoders may pad it with a few. What was
     # never written is blank by blocks of the disk.
@@ -193,6 +202,33 @@ def _extents(data: bytes, start: int, end: int, idat: tuple[int, int]) -> Iterat
             if method < 2:
                 first += idat[0] if method == 1 else 0
                 yield item, first, first + length if length else len(data)
+
+
+def _associations(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Which item has which property, as the box `ipma` has it: item, place of the property."""
+    item_bytes, place_bytes = 2 if data[start] == 0 else 4, 2 if data[start + 3] & 1 else 1
+    (entries,) = struct.unpack_from(">I", data, start + 4)
+    at = start + 8
+    for _ in range(entries):
+        item, count = int.from_bytes(data[at : at + item_bytes], "big"), data[at + item_bytes]
+        at += item_bytes + 1
+        if at + count * place_bytes > end:
+            raise struct.error
+        for _ in range(count):
+            place = int.from_bytes(data[at : at + place_bytes], "big")
+            yield item, place & (0x7FFF if place_bytes == 2 else 0x7F)  # but for the bit that says whether it matters
+            at += place_bytes
+
+
+def _parts(data: bytes, start: int, end: int) -> Iterator[int]:
+    """The items that pictures are made of, each as often as a picture names it, as the box `iref` has it."""
+    size, layout = (2, "H") if data[start] == 0 else (4, "I")
+    for kind, at, stop in _boxes(data, start + 4, end):
+        if kind == b"dimg":
+            (count,) = struct.unpack_from(">H", data, at + size)
+            if at + size + 2 + count * size > stop:
+                raise struct.error
+            yield from struct.unpack_from(f">{count}{layout}", data, at + size + 2)
 
 
 def _grid_size(body: bytes) -> tuple[int, ...]:

@@ -113,10 +113,16 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 65536
 """Bytes in which the header of a picture must be. In some formats Pillow would look for it byte by byte to the end."""
 _MOST_SCANS = 500
-"""Of a JPEG. Encoders make about ten; each costs a pass over all pixels. (The limit is that of libjpeg-turbo's tools.)
-"""
+"""Of a JPEG; the limit is that of libjpeg-turbo's tools."""
+_FEW_SCANS = 20
+"""As many as photos of any size may have. Encoders make about ten, and 18 of CMYK."""
+_MOST_SCANNED_PIXELS = 2_500_000_000
+"""Of a JPEG of more scans: its pixels times its scans, each of which is a pass over all pixels, even if it holds next
+to nothing. Passes take up to 3 seconds per 10^9 pixels (measured with OpenCV 5.0)."""
 _MOST_CHUNKS = 1_000_000
 """Of a PNG. A large photo has some ten thousand; each costs time."""
+_MOST_TEXTS = 100
+"""Of a PNG's chunks of compressed text. 8 kB of them become 8 MB, which takes libpng 34 ms."""
 _DAMAGED = "cannot be decoded: damaged, cut off or of an unsupported kind"
 
 
@@ -326,17 +332,20 @@ def _why_not(data: bytes) -> str:
 
 def _holds_its_chunks(data: bytes) -> bool:
     """Whether no chunk of a PNG is longer than what is left of the file: OpenCV takes as much memory as a chunk says,
-    up to 4 GiB, before it looks whether there is any more to read."""
-    at = len(_PNG)
+    up to 4 GiB, before it looks whether there is any more to read. Raises ImageError if it has too many texts."""
+    at, texts = len(_PNG), 0
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(data):
             break
         length, kind = struct.unpack_from(">I4s", data, at)
         at += 12 + length
+        texts += kind in (b"zTXt", b"iTXt")
         if kind == b"IEND":
             break
     else:
         return False
+    if texts > _MOST_TEXTS:
+        raise ImageError(f"cannot be decoded: a PNG of {texts} compressed texts is refused as a bomb")
     return at <= len(data)
 
 
@@ -347,9 +356,14 @@ def _has_end(data: bytes) -> bool:
     """
     frame = jpeg.read_frame(data)
     if not frame.single:
-        scans = data.count(b"\xff\xda", frame.scan, jpeg.end(data, frame))
+        scans = jpeg.read_scans(data, frame).number
+        width, height = frame.size or (0, 0)
         if scans > _MOST_SCANS:
             raise ImageError(f"cannot be decoded: a JPEG of {scans} scans is refused as a bomb")
+        if scans > _FEW_SCANS and scans * width * height > _MOST_SCANNED_PIXELS:
+            raise ImageError(
+                f"cannot be decoded: a JPEG of {width}x{height} pixels in {scans} scans is refused as a bomb"
+            )
     return data.rfind(b"\xff\xd9") > frame.scan  # most often at the very end, and found at once
 
 
@@ -365,7 +379,7 @@ def _lacks_data(image: np.ndarray, data: bytes, reduction: int) -> bool:
     frame = jpeg.read_frame(data)
     if frame.arithmetic or not (corners == 128).all(1).any():
         return False
-    end = jpeg.end(data, frame)
+    end = jpeg.read_scans(data, frame).end
     longer = _decode(data[:end] + b"\x55\xaa\x33\x0f" * 1024 + data[end:], reduction)
     return longer is None or not np.array_equal(longer, image)
 

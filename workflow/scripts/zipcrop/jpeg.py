@@ -1,4 +1,4 @@
-"""JPEG files: the markers before their pixels, and where those end."""
+"""JPEG files: the markers before their pixels, how many scans they have, and where they end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _ALONE = frozenset([0x00, 0x01, *range(0xD0, 0xDA)])
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of a frame's header, of any coding."""
 _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
-_START_OF_SCAN = 0xDA
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""What ends the data of a scan: no stuffed byte, restart or fill byte."""
 _MOST_MARKERS = 100_000
-"""Before the pixels. Four gigabytes of metadata would need fewer, and each costs time."""
+"""Before the pixels, and again from there on. Four gigabytes of metadata would need fewer, and each costs time."""
 
 
 class Frame(NamedTuple):
@@ -64,7 +66,32 @@ def read_frame(data: bytes) -> Frame:
     return Frame(len(data), True, False, size)
 
 
-def end(data: bytes, frame: Frame) -> int:
-    """Where a JPEG's pixels end."""
-    found = data.find(b"\xff\xd9", frame.scan)
-    return found if found >= 0 else len(data)
+class Scans(NamedTuple):
+    """What a JPEG has from its first scan on."""
+
+    number: int
+    """How many scans there are, each of which is a pass of the decoder over all pixels."""
+    end: int
+    """Where its pixels end: at the end-of-image marker, or at the end of what is cut off."""
+
+
+def read_scans(data: bytes, frame: Frame) -> Scans:
+    """Follows a JPEG's markers from its first scan on, since tables and comments between scans may hold the bytes of
+    any marker. Of more than 100,000 markers each counts as a scan."""
+    if frame.single:
+        end = data.find(b"\xff\xd9", frame.scan)
+        return Scans(1, end if end >= 0 else len(data))
+    at, number = frame.scan, 0
+    for _ in range(_MOST_MARKERS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            break
+        at, kind = found.start(), data[found.start() + 1]
+        if kind == _END_OF_IMAGE:
+            return Scans(number, at)
+        number += kind == _START_OF_SCAN
+        # A marker that decoders do not know has no length, either.
+        at += 2 if kind < 0xC0 else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    else:
+        number = _MOST_MARKERS
+    return Scans(number, len(data))

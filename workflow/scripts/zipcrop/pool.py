@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from zipcrop import worker
+from zipcrop import overtime, worker
 from zipcrop.errors import MachineError
 from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
 from zipcrop.names import OutputName
+from zipcrop.overtime import Overtime
 from zipcrop.watchdog import Watchdog
 
 # How often workers are looked at, seconds.
@@ -55,6 +56,8 @@ class _Process:
     connection: mp_connection.Connection
     watchdog: Watchdog
     lease: Lease | None
+    place: int
+    """In the account of overtime."""
     ready: bool = False
     """Its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
@@ -77,6 +80,7 @@ class Pool:
         self._leases = leases or (None,)
         # "spawn": CUDA and threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
+        self._account = self._context.RawArray("d", overtime.numbers(count))
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
         self._looked = time.monotonic()
@@ -132,12 +136,13 @@ class Pool:
         ours, theirs = self._context.Pipe()
         places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
         lease = min(self._leases, key=[process.lease for process in self._processes].count)
-        arguments = (theirs, places, self._task, lease, careful)
+        place = min(set(range(self._count)) - {process.place for process in self._processes})
+        arguments = (theirs, places, (self._account, place), self._task, lease, careful)
         process = self._context.Process(target=worker.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         watchdog = Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)
-        self._processes.append(_Process(process, ours, watchdog, lease))
+        self._processes.append(_Process(process, ours, watchdog, lease, place))
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -197,6 +202,7 @@ class Pool:
         process.process.join()
         process.connection.close()
         self._processes.remove(process)
+        Overtime(self._account, process.place, self._task.seconds).settle(process.watchdog.longest())
         unfinished = [index for chunk in process.chunks for index in chunk.indices]
         if process.hung:
             yield from self._give_up_or_try_alone(process.hung, unfinished)

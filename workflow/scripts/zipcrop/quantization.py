@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import multiprocessing
 import random
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from zipcrop import image, imports, orphan
+from zipcrop import image, imports
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
 from zipcrop.errors import ModelError
 from zipcrop.image import ImageError
+from zipcrop.isolation import Isolation
 from zipcrop.letterbox import Letterbox
 from zipcrop.model import Model
 
@@ -57,28 +56,22 @@ def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
 
 
 class IsolatedDecoder:
-    """`network_input` in a process of its own, since some photos crash their decoder. They, too, give None."""
+    """`network_input` in a process of its own, since some photos crash their decoder, or hang in it for more than
+    `seconds`. They, too, give None."""
 
-    def __init__(self, size: InputSize) -> None:
+    def __init__(self, size: InputSize, seconds: float) -> None:
+        self._isolation = Isolation(1, seconds, size.megapixels)
         self._size = size
-        self._start()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._executor = ProcessPoolExecutor(1, context, initializer=orphan.die_with_parent)
 
     def __enter__(self) -> IsolatedDecoder:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._executor.shutdown()
+        self._isolation.__exit__(*exception)
 
     def __call__(self, data: bytes) -> np.ndarray | None:
-        try:
-            return self._executor.submit(network_input, data, self._size).result()
-        except BrokenProcessPool:
-            self._start()
-            return None
+        (pixels,) = self._isolation.map(functools.partial(network_input, size=self._size), [data])
+        return pixels
 
 
 def sample(
@@ -127,9 +120,11 @@ def _sample_one(
                 yield pixels
 
 
-def quantize(prepared: Path, target: Path, archives: Iterable[str], image_size: int, limits: Limits) -> Model:
+def quantize(
+    prepared: Path, target: Path, archives: Iterable[str], image_size: int, limits: Limits, seconds: float
+) -> Model:
     """Quantises the model whose JSON is `prepared`, for letterboxes of `image_size` pixels, on photos of the ZIP files
-    `archives`, and writes it into the folder of `target`, a JSON file.
+    `archives` that take no more than `seconds` to be decoded, and writes it into the folder of `target`, a JSON file.
 
     Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
     a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
@@ -147,7 +142,7 @@ def quantize(prepared: Path, target: Path, archives: Iterable[str], image_size: 
 
     model = Model.read(prepared)
     count = min(PHOTOS, max(1, _MOST_BYTES // (3 * image_size**2)))
-    with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels)) as decoder:
+    with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels), seconds) as decoder:
         inputs = list(sample(archives, limits, decoder, count))
     if not inputs:
         raise ModelError(

@@ -10,8 +10,8 @@ _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
 _NUMBERS = {3: "H", 4: "I", 16: "Q"}
 _MOST_TAGS = 65535
 """The classic kind cannot have more; a BigTIFF could declare 2^64."""
-_LARGEST_TILE = 64_000_000
-"""Pixels of a tile, which OpenCV decodes in whole however small the picture is that it is a tile of."""
+_MOST_TILED = 64_000_000
+"""Pixels of all tiles, which OpenCV decodes in whole however small the picture is that they make up."""
 
 
 def is_tiff(data: bytes) -> bool:
@@ -56,9 +56,11 @@ def size(data: bytes) -> tuple[int, int] | None:
 
 
 def has_huge_tiles(data: bytes) -> bool:
-    """Whether a TIFF's tiles are far larger than the picture that they make up."""
+    """Whether a TIFF's tiles are together far larger than the picture that they make up."""
     found = tags(data)
-    picture, tile = (
-        found.get(width, 0) * found.get(length, 0) for width, length in ((_WIDTH, _LENGTH), (_TILE_WIDTH, _TILE_LENGTH))
-    )
-    return tile > max(_LARGEST_TILE, 4 * picture)
+    width, length = found.get(_WIDTH, 0), found.get(_LENGTH, 0)
+    tile_width, tile_length = found.get(_TILE_WIDTH, 0), found.get(_TILE_LENGTH, 0)
+    if not tile_width or not tile_length:
+        return False
+    tiles = -(-width // tile_width) * -(-length // tile_length)
+    return tiles * tile_width * tile_length > max(_MOST_TILED, 4 * width * length)

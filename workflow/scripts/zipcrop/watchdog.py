@@ -66,6 +66,11 @@ class Watchdog:
             return set()
         return {what - 1 for what, _ in self._busy() if what > 0}
 
+    def longest(self) -> float:
+        """For how many seconds one of the threads has been at its member, of those that have been longest; at most the
+        time that it may take."""
+        return min(self._limits[0], max((waited for what, waited in self._busy() if what > 0), default=0.0))
+
     def inference_hangs(self) -> bool:
         """Whether the engine takes too long."""
         return any(what < 0 and waited >= self._limits[1] for what, waited in self._busy())

@@ -15,13 +15,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop import files, imports, jpeg, orphan
+from zipcrop import files, imports, jpeg, orphan, overtime
 from zipcrop.archive import DamagedMember, Limits, MemberError, NotAnImage
 from zipcrop.budget import ByteBudget
 from zipcrop.confirmed import ConfirmedArchive
@@ -29,6 +29,7 @@ from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import ImageError
 from zipcrop.manifest import Content, Outcome, Person
 from zipcrop.names import OutputName
+from zipcrop.overtime import Overtime
 from zipcrop.watchdog import Board
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class _Photo:
     letterbox: Letterbox
     pixels: np.ndarray
     cost: int
+    far_more: bool
+    """Its time counts as overtime."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -125,9 +128,17 @@ def most_busy_threads(threads: int) -> int:
 
 # Messages to the pool: ("ready", None) once the engine has worked, ("outcome", Outcome) or ("fault", sentence). From
 # the pool: a list of pairs, a member's index and its output name, or None for the end.
-def main(connection: Connection, places: Sequence[int], task: Task, lease: Lease | None, careful: bool) -> None:
-    """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`). If there is a
-    `lease`, it uses that GPU. If `careful`, it tries its engine before it has any member."""
+def main(
+    connection: Connection,
+    places: Sequence[int],
+    account: tuple[MutableSequence[float], int],
+    task: Task,
+    lease: Lease | None,
+    careful: bool,
+) -> None:
+    """Entry point of the process, which shows on `places` what its threads are at (see `watchdog.Board`), and notes in
+    `account`, an array and its place there, what it spends as overtime. If there is a `lease`, it uses that GPU. If
+    `careful`, it tries its engine before it has any member."""
     orphan.die_with_parent()
     if lease is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = lease.gpu.name
@@ -138,7 +149,7 @@ def main(connection: Connection, places: Sequence[int], task: Task, lease: Lease
     imports.skip_openvino_converters()
     imports.restrict_openblas()
     try:
-        _Worker(connection, Board(places), task, careful).run()
+        _Worker(connection, Board(places), Overtime(*account, task.seconds), task, careful).run()
     except ZipcropError as error:
         connection.send(("fault", str(error)))
     except Exception as error:
@@ -167,12 +178,13 @@ def _send_output_to(log: Path) -> None:
 
 
 class _Worker:
-    def __init__(self, connection: Connection, board: Board, task: Task, careful: bool) -> None:
+    def __init__(self, connection: Connection, board: Board, overtime: Overtime, task: Task, careful: bool) -> None:
         from zipcrop.buckets import Buckets
 
         self._connection = connection
         self._sending = threading.Lock()
         self._board = board
+        self._overtime = overtime
         self._task = task
         self._careful = careful
         with machine_faults(f"opening {task.zip}"):
@@ -253,21 +265,26 @@ class _Worker:
         from zipcrop import image
 
         with machine_faults(f"reading {self._task.zip}"):
-            size_of_file = self._archive.memory(index)
+            size_of_file, compressed = self._archive.memory(index), self._archive.compressed_size(index)
+        far_more = overtime.is_far_more(size_of_file, compressed)
+        self._overtime.check(far_more)
         self._budget_for_files.acquire(size_of_file)
         try:
-            with machine_faults(f"reading {self._task.zip}"):
+            with machine_faults(f"reading {self._task.zip}"), self._overtime.spent(far_more):
                 data = self._archive.read(index)
             with self._board.member(index):
                 size = self._allowed_size(data)
                 reduction = self._reduction(data, size)
-            pixels = size[0] * size[1] // reduction**2 if size else int(self._task.limits.megapixels * 1e6)
+            declared = size[0] * size[1] if size else int(self._task.limits.megapixels * 1e6)
+            far_more = far_more or overtime.is_far_more(declared, compressed)
+            self._overtime.check(far_more)
+            pixels = declared // reduction**2
             # What the photo will hold until it is written: the file, the pixels and the letterbox.
             cost = len(data) + 3 * (pixels + self._task.image_size**2)
             cost_of_decoding = (image.decoding_bytes(data) - 3) * pixels
             self._budget.acquire(cost + cost_of_decoding)
             try:
-                with self._board.member(index):
+                with self._board.member(index), self._overtime.spent(far_more):
                     full, letterbox, letterboxed = self._decode(data, size, reduction)
             except BaseException:
                 self._budget.release(cost)
@@ -276,7 +293,7 @@ class _Worker:
                 self._budget.release(cost_of_decoding)
         finally:
             self._budget_for_files.release(size_of_file)
-        return _Photo(index, name, data, full, letterbox, letterboxed, cost)
+        return _Photo(index, name, data, full, letterbox, letterboxed, cost, far_more)
 
     def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
         """Width and height by the header, if they can be known. Raises ImageError if that is too much."""
@@ -413,7 +430,11 @@ class _Worker:
         ]
         if not wanted:
             return []
-        with self._full_size(photo) as pixels, self._board.member(photo.index):
+        with (
+            self._overtime.spent(photo.far_more),
+            self._full_size(photo) as pixels,
+            self._board.member(photo.index),
+        ):
             return [
                 (person, image.encode(pixels[place], self._task.crop.format, self._task.crop.quality))
                 for person, place in wanted

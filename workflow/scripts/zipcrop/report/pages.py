@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from markupsafe import Markup
 from zipcrop import summary
 from zipcrop.report import thumbnail
 from zipcrop.report.picks import CROWD, Entry
+from zipcrop.report.pictures import Pictures
 
 _PICTURE = (220, 220)
 """Most width and height of a picture in a list, pixels."""
@@ -102,25 +102,23 @@ GALLERIES = {
 }
 
 
-def all_pages(survey: Survey, output: Path, threads: int) -> Iterator[tuple[str, str]]:
-    """All pages of `survey`, each with its name. Pictures come from the folder `output`."""
+def all_pages(survey: Survey, output: Path, pictures: Pictures) -> Iterator[tuple[str, str]]:
+    """All pages of `survey`, each with its name. Pictures come from the folder `output`, by way of `pictures`."""
     yield "archives", archives(survey)
     yield "provenance", provenance(survey)
     yield "failures", failures(survey)
-    yield "duplicates", duplicates(survey, output)
-    yield from galleries(survey, output, threads)
+    yield "duplicates", duplicates(survey, output, pictures)
+    yield from galleries(survey, output, pictures)
 
 
-def galleries(survey: Survey, output: Path, threads: int) -> Iterator[tuple[str, str]]:
-    """The lists of pictures: name and page. Pictures come from the folder `output`."""
+def galleries(survey: Survey, output: Path, pictures: Pictures) -> Iterator[tuple[str, str]]:
+    """The lists of pictures: name and page. Pictures come from the folder `output`, by way of `pictures`."""
     settings = _settings(survey)
     for name, gallery in GALLERIES.items():
         entries = survey["picks"][name]
-        with ThreadPoolExecutor(threads) as pool:
-            pictures = list(pool.map(lambda entry: _picture(entry, output), entries))
         shown = [
             {**entry, "picture": picture, "note": gallery.note(entry)}
-            for entry, picture in zip(entries, pictures, strict=True)
+            for entry, picture in zip(entries, _shown(entries, output, pictures), strict=True)
         ]
         yield (
             name,
@@ -136,9 +134,12 @@ def galleries(survey: Survey, output: Path, threads: int) -> Iterator[tuple[str,
         )
 
 
-def duplicates(survey: Survey, output: Path) -> str:
-    """Photos that are in several archives."""
-    entries = [{**entry, "picture": _load(output / entry["file"])} for entry in survey["duplicates"]]
+def duplicates(survey: Survey, output: Path, pictures: Pictures) -> str:
+    """Photos that are in several archives. Pictures come from the folder `output`, by way of `pictures`."""
+    images = pictures.thumbnails((output / entry["file"] for entry in survey["duplicates"]), *_PICTURE)
+    entries = [
+        {**entry, "picture": _data_uri(image)} for entry, image in zip(survey["duplicates"], images, strict=True)
+    ]
     count = _count(len(entries), survey["numbers"]["shared_photos"], "list_length")
     return _render("duplicates", title="Duplicates", entries=entries, count=count, numbers=survey["numbers"])
 
@@ -244,16 +245,22 @@ def _count(shown: int, total: int, key: str) -> str:
     )
 
 
-def _picture(entry: Entry, output: Path) -> str | None:
+def _shown(entries: list[Entry], output: Path, pictures: Pictures) -> Iterator[str | None]:
+    """The picture of each entry, as a data URI; None if it cannot be shown."""
+    files = [[each["file"] for each in entry.get("people", [entry])] for entry in entries]
+    images = pictures.thumbnails((output / file for each in files for file in each), *_PICTURE)
+    for entry, each in zip(entries, files, strict=True):
+        yield _data_uri(_picture(entry, [next(images) for _ in each]))
+
+
+def _picture(entry: Entry, images: list[np.ndarray | None]) -> np.ndarray | None:
     photo = (entry["width"], entry["height"])
     if "people" in entry:
-        crops = [(each["box"], each["crop"], output / each["file"]) for each in entry["people"]]
-        return thumbnail.data_uri(thumbnail.of_crops(crops, photo, *_PICTURE))
-    if entry["crop"] is None:
-        return _load(output / entry["file"], entry["box"], photo)
-    return _load(output / entry["file"])
+        crops = [(each["box"], each["crop"], image) for each, image in zip(entry["people"], images, strict=True)]
+        return thumbnail.of_crops(crops, photo, *_PICTURE)
+    (image,) = images
+    return image if image is None or entry["crop"] is not None else thumbnail.with_box(image, entry["box"], photo)
 
 
-def _load(path: Path, box: thumbnail.Box | None = None, photo: thumbnail.Box | None = None) -> str | None:
-    image: np.ndarray | None = thumbnail.of_file(path, *_PICTURE, box, photo)
+def _data_uri(image: np.ndarray | None) -> str | None:
     return None if image is None else thumbnail.data_uri(image)

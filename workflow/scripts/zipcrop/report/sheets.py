@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import random
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zipcrop import manifest
 from zipcrop.layout import is_own
-from zipcrop.report import sheet, thumbnail
+from zipcrop.report import sheet
 from zipcrop.report.label import counted
+from zipcrop.report.pictures import Pictures
 from zipcrop.report.sheet import Layout, Tile
 
 Row = dict[str, str]
@@ -57,22 +56,24 @@ _PHOTOS = _Kind(
 )
 
 
-def draw_all(survey: dict[str, Any], output: Path, crops: Path, photos: Path, sampling: Sampling, threads: int) -> None:
+def draw_all(
+    survey: dict[str, Any], output: Path, crops: Path, photos: Path, sampling: Sampling, pictures: Pictures
+) -> None:
     """Writes contact sheets of archives of `survey`, done in the folder `output`: of crops into the folder `crops`, and
-    of photos without people into `photos`, each as `<rank>.jpg`, of the worst archives that have any."""
-    with ThreadPoolExecutor(threads) as pool:
-        for kind, folder, most in (
-            (_CROPS, crops, sampling.crops_per_sheet),
-            (_PHOTOS, photos, sampling.photos_per_sheet),
-        ):
-            folder.mkdir(parents=True, exist_ok=True)
-            for rank, archive, number in _chosen(survey, kind.column, sampling.sheets):
-                sample = _sample(_rows(output, archive, kind.status), number, most, sampling.seed, archive)
-                if kind.rising:
-                    sample.reverse()
-                tiles = _tiles(sample, output, kind.layout, pool)
-                subtitle = f"{_number(len(sample), number, kind.noun)}, {kind.order}"
-                (folder / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, kind.layout))
+    of photos without people into `photos`, each as `<rank>.jpg`, of the worst archives that have any. `pictures`
+    decodes them."""
+    for kind, folder, most in (
+        (_CROPS, crops, sampling.crops_per_sheet),
+        (_PHOTOS, photos, sampling.photos_per_sheet),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        for rank, archive, number in _chosen(survey, kind.column, sampling.sheets):
+            sample = _sample(_rows(output, archive, kind.status), number, most, sampling.seed, archive)
+            if kind.rising:
+                sample.reverse()
+            tiles = _tiles(sample, output, kind.layout, pictures)
+            subtitle = f"{_number(len(sample), number, kind.noun)}, {kind.order}"
+            (folder / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, kind.layout))
 
 
 def _chosen(survey: dict[str, Any], column: str, most: int) -> Iterator[tuple[int, str, int]]:
@@ -102,10 +103,10 @@ def _number(shown: int, number: int, noun: str) -> str:
     return f"{shown:,} of {counted(number, noun)}" if shown < number else counted(number, noun)
 
 
-def _tiles(sample: list[Row], output: Path, layout: Layout, pool: ThreadPoolExecutor) -> list[Tile]:
+def _tiles(sample: list[Row], output: Path, layout: Layout, pictures: Pictures) -> list[Tile]:
     # What is no result of the archive's is not to be shown: a folder is no picture.
     paths = [output / (row["file"] if is_own(output, row["archive"], row["file"]) else "") for row in sample]
-    images = pool.map(functools.partial(thumbnail.of_file, width=layout.tile[0], height=layout.tile[1]), paths)
+    images = pictures.thumbnails(paths, *layout.tile)
     return [Tile(image, row["member"], _note(row)) for image, row in zip(images, sample, strict=True)]
 
 

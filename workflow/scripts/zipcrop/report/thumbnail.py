@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,34 +22,47 @@ _MOST_ENLARGED = 4
 """Times. Small crops stay recognisable as such."""
 
 
-def of_file(path: Path, width: int, height: int, box: Box | None = None, photo: Box | None = None) -> np.ndarray | None:
-    """The image in the file at `path`, uint8 (h, w, 3) BGR, scaled to fit into `width` x `height` pixels; with `box`
-    (x1, y1, x2, y2 in pixels of the upright photo of `photo` = (width, height)) drawn on it.
+def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarray | None:
+    """The image in the file at `path`, uint8 (h, w, 3) BGR, scaled to fit into `width` x `height` pixels.
 
-    None if it is not there any more or cannot be decoded.
+    None if it is no file any more (a link is none), has more than `megapixels` or cannot be decoded. Raises
+    MemoryError.
     """
     try:
-        data = path.read_bytes()
-        decoded = image.decode(data, _reduction(data, width, height))
+        data = _read(path)
+        size = image.header_size(data)
+        if size is not None and size[0] * size[1] > megapixels * 1e6:
+            return None
+        decoded = image.decode(data, _reduction(data, size, width, height))
     except (OSError, image.ImageError):
         return None
-    small = _fit(decoded, width, height)
-    if box is not None and photo is not None:
-        small = np.ascontiguousarray(small).copy()
-        draw_box(small, box, photo)
-    return small
+    return _fit(decoded, width, height)
 
 
-def of_crops(crops: Sequence[tuple[Box, Box, Path]], photo: Box, width: int, height: int) -> np.ndarray:
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError, also for anything else, of which a pipe would let one wait."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
+
+
+def with_box(thumbnail: np.ndarray, box: Box, photo: Box) -> np.ndarray:
+    """A copy of the `thumbnail` of a photo on which `box` is drawn (see `draw_box`)."""
+    copy = np.ascontiguousarray(thumbnail).copy()
+    draw_box(copy, box, photo)
+    return copy
+
+
+def of_crops(crops: Sequence[tuple[Box, Box, np.ndarray | None]], photo: Box, width: int, height: int) -> np.ndarray:
     """What is left of a photo with people, on grey: its crops, each a box, the place (x, y, width, height in pixels of
-    the photo) of its crop, and the crop's file; each box is drawn."""
+    the photo) of its crop, and the crop's thumbnail, if it can be shown; each box is drawn."""
     gain = min(width / photo[0], height / photo[1])
     canvas = np.full((max(1, round(photo[1] * gain)), max(1, round(photo[0] * gain)), 3), _EMPTY, np.uint8)
-    for _, (x, y, crop_width, crop_height), path in reversed(crops):  # the surest on top
+    for _, (x, y, crop_width, crop_height), crop in reversed(crops):  # the surest on top
         place = canvas[
             round(y * gain) : round((y + crop_height) * gain), round(x * gain) : round((x + crop_width) * gain)
         ]
-        crop = of_file(path, width, height)
         if place.size and crop is not None:
             place[:] = cv2.resize(crop, (place.shape[1], place.shape[0]), interpolation=cv2.INTER_AREA)
     for box, _, _ in crops:
@@ -71,10 +87,9 @@ def data_uri(thumbnail: np.ndarray, quality: int = 80) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def _reduction(data: bytes, width: int, height: int) -> int:
+def _reduction(data: bytes, size: tuple[int, int] | None, width: int, height: int) -> int:
     """By what a JPEG's sides can be divided while it is decoded, so that scaling it down has still something to do."""
-    size = image.header_size(data) if jpeg.is_jpeg(data) else None
-    if size is None:
+    if size is None or not jpeg.is_jpeg(data):
         return 1
     spare = max(size) / (2 * max(width, height))
     return max(reduction for reduction in (1, 2, 4, 8) if reduction <= max(1, spare))
