@@ -102,7 +102,7 @@ def test_an_unknown_name_is_not_fetched(tmp_path: Path) -> None:
 def test_where_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert weights_path("yolov8s.pt") == Path("models/yolov8s.pt")
-    (tmp_path / "yolov8s.pt").write_bytes(b"")
+    (tmp_path / "yolov8s.pt").write_bytes(b"weights")
     assert weights_path("yolov8s.pt") == Path("yolov8s.pt")
     with pytest.raises(ModelError, match=r"there are no weights at runs/best.pt"):
         weights_path("runs/best.pt")
