@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import flip
 
-from zipcrop import engine
+from zipcrop import engine, weights
 from zipcrop import model as prepared
 from zipcrop.errors import ModelError
 from zipcrop.model import Model
@@ -157,6 +157,30 @@ def test_json_is_written_last_whole_and_when_its_files_are_on_the_disk(
         model.write(path)
     assert path.read_bytes() == before
     assert sorted(file.name for file in path.parent.iterdir()) == sorted([*FILES, path.name])
+
+
+def test_preparing_anew_mends_what_was_damaged_and_keeps_what_others_have_mapped(path: Path) -> None:
+    identity = Model.read(path).identity
+    whole = {name: (path.parent / name).read_bytes() for name in FILES}
+    source = path.parent.parent / "best.pt"
+    source.write_bytes(whole["weights.pt"])
+    with (path.parent / "openvino.bin").open("rb", buffering=0) as mapped:
+        flip(path.parent / "openvino.bin")
+        damaged = (path.parent / "openvino.bin").read_bytes()
+        weights.prepare(source, path)
+        assert mapped.read() == damaged
+    assert prepared.is_whole(path)
+    assert (path.parent / "openvino.bin").read_bytes() == whole["openvino.bin"]
+    assert Model.read(path).identity == identity
+    assert sorted(file.name for file in path.parent.iterdir()) == sorted([*FILES, path.name])
+
+
+def test_preparing_that_fails_leaves_no_json(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"no weights")
+    with pytest.raises(ModelError):
+        weights.prepare(tmp_path / "bad.pt", path)
+    assert not path.exists()
+    assert sorted(file.name for file in path.parent.iterdir()) == sorted(FILES)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "xml flipped", "xml cut"])
