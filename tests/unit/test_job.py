@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +17,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support import ROOT, SETTINGS, encoded, make_zip, photo
+from support import ROOT, SETTINGS, encoded, flip, make_zip, photo
 
 from zipcrop import job
-from zipcrop.errors import MachineError
+from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.source import LocalZip
 
 Crop = Callable[..., list[dict[str, str]]]
@@ -161,6 +163,48 @@ def test_an_archive_that_changed_since_the_start_fails_the_job(
     with pytest.raises(MachineError, match="changed since the run began; run again"):
         crop(zip_path)
     assert not (tmp_path / "output" / "manifests").exists()
+
+
+def model_of_its_own(model_json: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(model_json.parent, folder, ignore=shutil.ignore_patterns("cache"))) / model_json.name
+
+
+def test_a_compiled_network_that_is_damaged_is_compiled_anew(
+    zip_path: Path, tmp_path: Path, model_json: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of_its_own(model_json, tmp_path / "model")
+    spoil(monkeypatch, model=model)
+    crop(zip_path, output="whole")
+    (blob,) = model.parent.rglob("*.blob")
+    flip(blob)
+    damaged = blob.read_bytes()
+    crop(zip_path, output="mended")
+    name = "manifests/images(1).csv"
+    assert (tmp_path / "mended" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "a compiled network was damaged; it is compiled anew" in (tmp_path / "logs/images(1).log").read_text()
+    assert damaged not in [path.read_bytes() for path in model.parent.rglob("*.blob")]
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("engine", "name"), [("openvino", "openvino.bin"), ("torch", "weights.pt")])
+def test_a_damaged_model_ends_the_job_before_any_outcome(
+    engine: str,
+    name: str,
+    zip_path: Path,
+    tmp_path: Path,
+    model_json: Path,
+    crop: Crop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of_its_own(model_json, tmp_path / "model")
+    flip(model.parent / name)
+    spoil(monkeypatch, model=model)
+    with pytest.raises(ZipcropError, match=f"{name} is damaged; run again, and it is prepared anew"):
+        crop(zip_path, engine=engine)
+    (journal,) = (tmp_path / "output").rglob("journal.jsonl")
+    assert journal.read_bytes() == b""
+    assert not model.exists()
+    assert multiprocessing.active_children() == []
 
 
 def test_an_interrupted_job_is_resumed(

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import IMAGE_SIZE, encoded, make_zip
+from support import IMAGE_SIZE, encoded, flip, make_zip
 
 from zipcrop import engine, quantization
 from zipcrop.archive import Limits
 from zipcrop.errors import ModelError
 from zipcrop.image import ImageError, decode
 from zipcrop.letterbox import Letterbox
-from zipcrop.model import Model
+from zipcrop.model import Model, is_whole
 from zipcrop.persons import Thresholds
 
 LIMITS = Limits(256, 100, 1000)
@@ -64,6 +64,7 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
     target = folder / "int8" / "model.json"
     quantization.quantize(folder / "model.json", target, archives, IMAGE_SIZE, LIMITS, 120)
     int8, f32 = Model.read(target), Model.read(folder / "model.json")
+    assert is_whole(target)
     assert int8.sha256 == f32.sha256 and int8.identity != f32.identity
     size_int8, size_f32 = (Path(model.openvino).with_suffix(".bin").stat().st_size for model in (int8, f32))
     assert size_int8 < size_f32 / 1.9
@@ -92,6 +93,13 @@ def assert_all_found(persons: np.ndarray, others: np.ndarray) -> None:
         free = [index for index in np.flatnonzero(near).tolist() if index not in taken]
         assert free, (person, others)
         taken.add(free[0])
+
+
+def test_a_damaged_model_is_not_quantised(model_json: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_json.parent, tmp_path / "model")
+    flip(folder / "openvino.bin")
+    with pytest.raises(ModelError, match=r"openvino.bin is damaged; run again, and it is prepared anew"):
+        quantization.quantize(folder / "model.json", folder / "int8" / "model.json", [], IMAGE_SIZE, LIMITS)
 
 
 def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:

@@ -209,9 +209,10 @@ def leave_alone(archive, inputs):
             remembered.cleanup_metadata(file)
 
 
+@functools.cache
 def prepared_is_whole():
-    """Whether the prepared model is as it was made, or is to be made anyhow."""
-    return True
+    """Whether the prepared model is as it was made; also if it is not there, and will be made anyhow."""
+    return not WEIGHTS.exists() or not Path(prepared_path()).exists() or model.is_whole(Path(prepared_path()))
 
 
 def summary_is_stale():

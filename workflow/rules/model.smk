@@ -37,7 +37,8 @@ rule prepare_model:
 # Once for all archives, those to come included: another model would mean other results.
 rule quantize_model:
     input:
-        model="models/prepared/{sha256}/model.json",
+        # Made anew for the same weights, it is the same.
+        model=ancient("models/prepared/{sha256}/model.json"),
     output:
         model="models/prepared/{sha256}/int8-{image_size}/model.json",
     log:

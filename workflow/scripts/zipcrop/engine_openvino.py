@@ -28,26 +28,22 @@ class OpenVINOEngine:
     batch = 1
 
     def __init__(self, model: Model, threads: int, thresholds: Thresholds) -> None:
-        """Compiles `model` for `threads` cores."""
+        """Compiles `model` for `threads` cores, or takes what was compiled before.
+
+        Raises ModelError where what it compiles is damaged; what was compiled before is the job's to check, see
+        `model.check`.
+        """
         self.concurrency = threads
         self._person = model.person
         self._thresholds = thresholds
-        core = ov.Core()
-        network = core.read_model(model.openvino)
-        # uint8 NHWC BGR goes in as it is; the conversion to what the model was trained on is part of the graph.
-        steps = PrePostProcessor(network)
-        pixels = steps.input()
-        pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
-        pixels.preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
-        pixels.model().set_layout(ov.Layout("NCHW"))
-        options = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        with compiled.cache(Path(model.openvino).parent / "cache") as kept:
-            self._compiled = core.compile_model(steps.build(), "CPU", options | kept)
+        try:
+            with compiled.cache(compiled.folder(Path(model.openvino), threads)) as kept:
+                self._compiled = _compile(model, threads, kept)
+                if not self._compiled.get_property("LOADED_FROM_CACHE"):
+                    model.check_files("openvino")  # before it is kept
+        except RuntimeError:  # OpenVINO's
+            model.check_files("openvino")
+            raise
         self._local = threading.local()
 
     def detect(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -59,3 +55,20 @@ class OpenVINOEngine:
     def _detect_one(self, image: np.ndarray) -> np.ndarray:
         output = self._local.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)[0]
         return select(output[0], self._person, self._thresholds)
+
+
+def _compile(model: Model, threads: int, kept: dict[str, str]) -> ov.CompiledModel:
+    core = ov.Core()
+    # uint8 NHWC BGR goes in as it is; the conversion to what the model was trained on is part of the graph.
+    steps = PrePostProcessor(core.read_model(model.openvino))
+    pixels = steps.input()
+    pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
+    pixels.preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+    pixels.model().set_layout(ov.Layout("NCHW"))
+    options = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": threads,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    return core.compile_model(steps.build(), "CPU", options | kept)

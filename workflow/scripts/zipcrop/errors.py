@@ -56,6 +56,14 @@ class MachineError(ZipcropError):
         return cls(f"{what} while {doing}{where}; {advice}")
 
 
+def one_line(text: str, most: int = 150) -> str:
+    """What a file or a library said, for a sentence: its first line, of up to `most` characters, without those that a
+    terminal would obey."""
+    line = (text[: 10 * most].strip().splitlines() or [""])[0]
+    shown = "".join(character if character.isprintable() else " " for character in line).strip()
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
 @contextlib.contextmanager
 def machine_faults(doing: str) -> Iterator[None]:
     """Turns each OSError of the `with` block into a MachineError that says what the block was `doing`."""

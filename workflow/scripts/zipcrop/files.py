@@ -15,7 +15,7 @@ from typing import IO
 # macOS has none.
 _syncfs: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 # What file systems answer that cannot be told to write a file to the disk.
-_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link is not followed, and a pipe without a writer does not wait for one."""
 

@@ -8,19 +8,19 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zipcrop import RESULTS_VERSION, device, gpu, manifest, plan, source
+from zipcrop import model as prepared
 from zipcrop.archive import ArchiveError, Limits, Member
 from zipcrop.confirmed import ConfirmedArchive, check_state
 from zipcrop.directory import State
 from zipcrop.errors import ZipcropError, machine_faults
 from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
-from zipcrop.model import Model
 from zipcrop.names import output_names
 from zipcrop.persons import Thresholds
 from zipcrop.pool import Pool
@@ -70,7 +70,7 @@ def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
     # Before anything is read: what happens to the archive from here on is noticed.
     state = None if job.refused else source.at(job.zip).state()
-    model = Model.read(job.model)
+    model = prepared.Model.read(job.model)
     _check_unchanged(job)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
     with Staging(job.output, job.archive, *identity) as staging:
@@ -89,7 +89,7 @@ def _check_unchanged(job: Job) -> None:
         source.check_unchanged(job.zip, job.fingerprint)
 
 
-def _make(job: Job, model: Model, state: State, staging: Staging, progress: Progress, clock: _Clock) -> None:
+def _make(job: Job, model: prepared.Model, state: State, staging: Staging, progress: Progress, clock: _Clock) -> None:
     """Makes the results and publishes them. The archive was in `state` when the job began."""
     chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
     with _lease(job, chosen_device) as leases:
@@ -137,7 +137,8 @@ def _make(job: Job, model: Model, state: State, staging: Staging, progress: Prog
                 seconds=job.settings["limits.seconds"],
             )
             pool = Pool(task, names, workers, leases)
-            _work(pool, members, done, staging, progress, clock)
+            whole = functools.partial(prepared.check, model, chosen_engine, task.threads)
+            _work(pool, members, done, staging, progress, clock, whole)
             if sorted(done) != [member.index for member in members]:
                 raise ZipcropError(
                     f"{job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
@@ -187,9 +188,16 @@ class _Clock:
 
 
 def _work(
-    pool: Pool, members: list[Member], done: dict[int, Outcome], staging: Staging, progress: Progress, clock: _Clock
+    pool: Pool,
+    members: list[Member],
+    done: dict[int, Outcome],
+    staging: Staging,
+    progress: Progress,
+    clock: _Clock,
+    is_whole: Callable[[], bool],
 ) -> None:
-    """Adds to `done` the outcome of every member that is not in it yet."""
+    """Adds to `done` the outcome of every member that is not in it yet. `is_whole` says whether what the workers load
+    is."""
     todo = [member.index for member in members if not member.skip and member.index not in done]
     if done:
         progress.say(f"carrying on after {len(done)} members that an interrupted run has done")
@@ -197,14 +205,28 @@ def _work(
         if member.skip:
             done[member.index] = Outcome(member.index, "skipped", member.skip)
     progress.start(len(members), len(members) - len(todo))
-    outcomes = pool.run(todo)
-    _versions()  # for the record, now that the workers load their engines and there is nothing to do here
-    for outcome in outcomes:
+    for outcome in _run_checked(pool, todo, progress, is_whole):
         staging.record(outcome, clock.seconds())
         done[outcome.index] = outcome
         if outcome.status == "failed":
             progress.log(f"failed: {members[outcome.index].name!r}: {outcome.reason}")
         progress.step(is_image=outcome.width is not None)
+
+
+def _run_checked(pool: Pool, todo: list[int], progress: Progress, is_whole: Callable[[], bool]) -> Iterator[Outcome]:
+    """As `pool.run`, with workers of which `is_whole` has said that what they load is."""
+    outcomes = pool.run(todo)
+    # While the workers load their engines, and there is nothing else to do here.
+    try:
+        _versions()  # for the record
+        if not todo or is_whole():
+            return outcomes
+    except BaseException:
+        pool.stop()
+        raise
+    progress.log("a compiled network was damaged; it is compiled anew")
+    pool.stop()
+    return pool.run(todo)
 
 
 def _closing_line(outcomes: Collection[Outcome], seconds: float) -> str:

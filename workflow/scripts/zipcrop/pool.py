@@ -260,6 +260,11 @@ class Pool:
         for process in self._processes:
             process.process.join()
 
+    def stop(self) -> None:
+        """Kills the workers that `run` has started, for who will not take the outcomes that it gave."""
+        self._pending.clear()
+        self._kill()
+
     def _kill(self) -> None:
         for process in self._processes:
             process.process.kill()

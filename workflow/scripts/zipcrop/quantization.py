@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import random
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zipcrop import image, imports
 from zipcrop.archive import Archive, ArchiveError, Limits, MemberError, NotAnImage
-from zipcrop.errors import ModelError
+from zipcrop.errors import ModelError, machine_faults
 from zipcrop.image import ImageError
 from zipcrop.isolation import Isolation
 from zipcrop.letterbox import Letterbox
-from zipcrop.model import Model
+from zipcrop.model import Model, sha256
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 PHOTOS = 300
 """How many photos calibrate a model; NNCF's own default."""
@@ -141,6 +145,7 @@ def quantize(
         ) from None
 
     model = Model.read(prepared)
+    model.check_files("openvino")
     count = min(PHOTOS, max(1, _MOST_BYTES // (3 * image_size**2)))
     with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels), seconds) as decoder:
         inputs = list(sample(archives, limits, decoder, count))
@@ -158,18 +163,29 @@ def quantize(
         subset_size=len(inputs),
         ignored_scope=nncf.IgnoredScope(names=float_operations([op.get_friendly_name() for op in network.get_ops()])),
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target.parent / "cache", ignore_errors=True)
-    openvino = target.parent / "openvino.xml"
-    ov.save_model(quantized, openvino, compress_to_fp16=False)
-    prepared_int8 = dataclasses.replace(
+    with machine_faults(f"writing the int8 model {target}"):
+        return _write(quantized, model, target)
+
+
+def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
+    """Writes the network and, last, its JSON `target`."""
+    import openvino as ov
+
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)  # lest it speak of files that are being replaced
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    openvino = folder / "openvino.xml"
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        ov.save_model(quantized, Path(made) / openvino.name, compress_to_fp16=False)
+        for file in Path(made).iterdir():
+            file.replace(folder / file.name)  # what others have mapped stays as it is
+    return dataclasses.replace(
         model,
         weights=f"../{Path(model.weights).name}",
         openvino=openvino.name,
-        quantized=hashlib.sha256(openvino.with_suffix(".bin").read_bytes()).hexdigest(),
-    )
-    prepared_int8.write(target)
-    return prepared_int8
+        quantized=sha256(openvino.with_suffix(".bin")),
+    ).write(target)
 
 
 def float_operations(names: list[str]) -> list[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
+import sys
 import tempfile
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zipcrop import imports
-from zipcrop.errors import ModelError
-from zipcrop.model import Model, sha256
+from zipcrop.confinement import confined
+from zipcrop.errors import ModelError, machine_faults, one_line
+from zipcrop.model import Model, check_weights_file, flush, sha256
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -32,87 +38,129 @@ def fetch(target: Path) -> None:
         try:
             attempt_download_asset(download)
         except Exception as error:  # requests, sockets and ultralytics raise many kinds here
-            raise ModelError(f"{target.name} could not be downloaded ({_first_line(error)}); {advice}") from None
+            raise ModelError(f"{target.name} could not be downloaded ({one_line(_message(error))}); {advice}") from None
         if not download.exists():
             raise ModelError(f"{target.name} could not be downloaded; {advice}")
-        load(download)
-        download.rename(target)
+        load(download, target)
+        flush(download)
+        download.replace(target)
+        flush(target.parent)
 
 
 def load(path: Path, known_as: Path | None = None) -> Module:
     """The detector in the weights file at `path`, in f32 on the CPU; messages call it `known_as`, if that is given.
 
-    Raises ModelError where the file is damaged, or is not a detector whose output this program reads.
+    Raises ModelError where the file is damaged, or is not a detector whose output this program reads, or holds more
+    than that. Nothing in it reaches the network, another process or the disk.
     """
-    from ultralytics.nn.tasks import load_checkpoint
+    imports.restrict_ultralytics()
+    import torch
+    from ultralytics.nn import tasks
 
+    from zipcrop import detector
+
+    tasks.SAFE_LOAD = True  # whoever imported it before it was restricted
     shown = known_as or path
-    try:
-        model, _ = load_checkpoint(str(path))
-    except Exception as error:  # unpickling raises anything
-        raise ModelError(
-            f"the weights {shown} cannot be loaded: the file is damaged or is not an ultralytics model "
-            f"({_first_line(error)}); fetch or export it again"
-        ) from None
-    if model.task != "detect":
-        raise ModelError(
-            f"the weights {shown} are for the task {model.task}; zipcrop needs a detector, such as yolov8s.pt"
-        )
-    if getattr(model, "end2end", False):
-        raise ModelError(
-            f"the weights {shown} have a head without NMS, which is not supported; use a YOLOv8 or YOLO11 one"
-        )
-    person_class(list(model.names.values()), shown)
+    with _judged(shown, "cannot be loaded: the file is damaged or is not an ultralytics model"):
+        detector.check_globals(torch.serialization.get_unsafe_globals_in_checkpoint(path), shown)
+        with detector.without_constructors():
+            model, _ = tasks.load_checkpoint(str(path))
+        detector.check(model, shown)
     return model
 
 
-def person_class(classes: list[str], path: Path) -> int:
-    """The index of the class `person`; 0, as in COCO, where the classes have no names but their numbers. Raises
-    ModelError, naming the weights at `path`, where there is none."""
-    names = [name.strip().lower() for name in classes]
-    if names == [str(index) for index in range(len(names))]:
-        return 0
-    if "person" not in names:
-        shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
-        raise ModelError(f"the weights {path} know no class called person (they know {shown}); use others")
-    return names.index("person")
-
-
 def prepare(path: Path, target: Path, expected: str = "") -> Model:
-    """Checks the weights at `path`, and writes into the folder of `target`, a JSON file, all that the engines need.
+    """Checks the weights at `path`, and writes into the folder of `target`, a JSON file, all that the engines need, the
+    JSON last.
 
-    Raises ModelError as `load` does, and where their SHA-256 does not begin with `expected`.
+    Raises ModelError as `load` does, and where their SHA-256 does not begin with `expected`, or they cannot be
+    converted; MachineError where the disk is full and the like.
     """
-    imports.restrict_ultralytics()
-    from ultralytics import YOLO
+    with machine_faults(f"preparing {path} in {target.parent}"):
+        return _prepare(path, target, expected)
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    weights = target.parent / "weights.pt"
-    shutil.copyfile(path, weights)
-    digest = sha256(weights)
-    if not digest.startswith(expected):
-        raise ModelError(f"the weights {path} changed since the run began; run again once they are complete")
-    model = load(weights, path)
-    with tempfile.TemporaryDirectory() as folder:
-        # Export writes beside the weights, so it gets a copy of its own.
-        copy = Path(shutil.copyfile(weights, Path(folder) / "weights.pt"))
-        exported = Path(YOLO(copy).export(format="openvino", dynamic=True, verbose=False))
-        for file in exported.glob("weights.*"):
-            shutil.copyfile(file, target.parent / f"openvino{file.suffix}")
-    classes = list(model.names.values())
-    prepared = Model(
+
+def _prepare(path: Path, target: Path, expected: str) -> Model:
+    imports.restrict_ultralytics()
+    check_weights_file(path)
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)  # lest it speak of files that are being replaced
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        weights = Path(shutil.copyfile(path, Path(made) / "weights.pt"))
+        digest = sha256(weights)
+        if not digest.startswith(expected):
+            raise ModelError(f"the weights {path} changed since the run began; run again once they are complete")
+        model = load(weights, path)
+        exported = _export(model, Path(made), path)
+        # What others have mapped stays as it is.
+        weights.replace(folder / weights.name)
+        for suffix in (".bin", ".xml"):
+            (exported / f"weights{suffix}").replace(folder / f"openvino{suffix}")
+    from zipcrop import detector
+
+    classes = detector.class_names(model, path)
+    return Model(
         sha256=digest,
         name=path.name,
         task=model.task,
         classes=classes,
-        person=person_class(classes, path),
-        stride=int(max(model.stride)),
+        person=detector.person_class(classes, path),
+        stride=detector.stride(model, path),
         weights=weights.name,
         openvino="openvino.xml",
-    )
-    prepared.write(target)
-    return prepared
+    ).write(target)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].removeprefix("ERROR ❌️ ").strip(" ❌")
+def _export(model: Module, folder: Path, shown: Path) -> Path:
+    """Converts a detector for OpenVINO, in `folder`, where its weights are; gives the folder of the result."""
+    from ultralytics.engine.exporter import Exporter
+    from ultralytics.utils import SETTINGS
+
+    from zipcrop import detector
+
+    # It would advertise OpenVINO once, and note in the user's settings that it has.
+    dict.update(SETTINGS, openvino_msg=False)
+    # Not YOLO.export, which would load the weights again, and take what they say of their training for settings.
+    settings = {
+        "mode": "export",
+        "format": "openvino",
+        "dynamic": True,
+        "imgsz": detector.example_size(model),
+        "batch": 1,
+        "verbose": False,
+    }
+    with _judged(shown, "cannot be converted", folder):
+        return Path(Exporter(overrides=settings)(model=model))
+
+
+@contextlib.contextmanager
+def _judged(shown: Path, what: str, *folders: Path) -> Iterator[None]:
+    """Turns what the `with` block raises, which may be anything, into a ModelError that says that the weights `shown`
+    are not good: `what`. It is confined, and may write below `folders`."""
+    failure: Exception | None = None
+    with confined(*folders) as tried:
+        try:
+            yield
+        except ModelError as error:
+            failure = error
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            # To stdout, which is in the log, too: on stderr there is the sentence alone.
+            traceback.print_exc(file=sys.stdout)
+            sys.stdout.flush()
+            failure = ModelError(
+                f"the weights {shown} {what} ({one_line(_message(error))}); fetch or export them again, or use others"
+            )
+    if tried:
+        failure = ModelError(
+            f"the weights {shown} tried to {tried[0]}, which was refused; do not trust them, and use others"
+        )
+    if failure:
+        raise failure from None
+
+
+def _message(error: Exception) -> str:
+    return str(error).strip().removeprefix("ERROR ❌️ ").strip(" ❌") or type(error).__name__
