@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from zipcrop import imports
 from zipcrop.confinement import confined
 from zipcrop.errors import ModelError, machine_faults, one_line
-from zipcrop.model import Model, check_weights_file, flush, sha256
+from zipcrop.files import flush
+from zipcrop.model import Model, check_weights_file, sha256
 
 if TYPE_CHECKING:
     from torch.nn import Module
