@@ -218,13 +218,13 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def assert_only_results_written(before: dict[str, bytes], folder: Path, archive: str) -> None:
-    """Nothing that was there below `folder` has changed, and what is new is where results of `archive` belong; the job
-    leaves them in its staging folder, too, until Snakemake has noted them."""
+    """Nothing that was there below `folder` has changed, and what is new is where results of `archive` belong."""
     after = files_below(folder)
     assert {path: after.get(path) for path in before} == before
-    places = tuple(f"output/{place}/{archive}/" for place in ("Person", "No_Person", ".staging"))
+    places = tuple(f"output/{place}/{archive}/" for place in ("Person", "No_Person"))
     for path in after.keys() - before.keys():
         assert path.startswith(places) or path in (
             f"output/manifests/{archive}.csv",
             f"output/manifests/{archive}.json",
+            f"output/manifests/{archive}.sha256",
         ), path

@@ -139,8 +139,10 @@ def test_the_report_is_flushed_when_it_is_written(script: str, tmp_path: Path) -
             f"--photos={folder / 'photos'}",
             f"--sampling={json.dumps(sampling)}",
             "--threads=1",
+            "--seconds=60",
+            "--megapixels=100",
         ],
-        "write_pages": [f"--output={output}", f"--folder={folder}", "--threads=1"],
+        "write_pages": [f"--output={output}", f"--folder={folder}", "--threads=1", "--seconds=60", "--megapixels=100"],
     }[script]
     environment = {**os.environ, **patched_everywhere(tmp_path / "patch", "zipcrop.files", _NOTE), "NOTED": str(noted)}
     command = [sys.executable, ROOT / f"workflow/scripts/{script}.py", f"--survey={tmp_path / 'survey.json'}", *options]

@@ -202,7 +202,7 @@ def test_a_damaged_model_ends_the_job_before_any_outcome(
     with pytest.raises(ZipcropError, match=f"{name} is damaged; run again, and it is prepared anew"):
         crop(zip_path, engine=engine)
     (journal,) = (tmp_path / "output").rglob("journal.jsonl")
-    assert journal.read_bytes() == b""
+    assert journal.read_bytes().count(b"\n") == 1  # its head
     assert not model.exists()
     assert multiprocessing.active_children() == []
 

@@ -99,7 +99,7 @@ def test_a_damaged_model_is_not_quantised(model_json: Path, tmp_path: Path) -> N
     folder = shutil.copytree(model_json.parent, tmp_path / "model")
     flip(folder / "openvino.bin")
     with pytest.raises(ModelError, match=r"openvino.bin is damaged; run again, and it is prepared anew"):
-        quantization.quantize(folder / "model.json", folder / "int8" / "model.json", [], IMAGE_SIZE, LIMITS)
+        quantization.quantize(folder / "model.json", folder / "int8" / "model.json", [], IMAGE_SIZE, LIMITS, 60)
 
 
 def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:

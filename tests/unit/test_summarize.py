@@ -23,14 +23,16 @@ def summarize(folder: Path, **environment: str) -> str:
 
 @pytest.mark.parametrize("environment", [{}, {"PYTHONIOENCODING": "ascii"}])
 def test_no_name_writes_a_line_or_moves_the_cursor(environment: dict[str, str], tmp_path: Path) -> None:
-    archive = "Größe\x7f\x9b2J\u202e\u2028done"
-    make_zip(tmp_path / "raw" / f"{archive}.zip", [("x", b"")])
-    publish(tmp_path / "output", {archive: [failed("a\x1b[2J\nb", "odd\x1b[2J\ndone")], "gone\x1b[2J": []})
+    make_zip(tmp_path / "raw" / "Größe.zip", [("x", b"")])
+    publish(
+        tmp_path / "output",
+        {"Größe": [failed("a\x1b[2J\nb", "odd\x1b[2J\ndone\x7f\x9b2J\u202e\u2028")], "gone\x1b[2J": []},
+    )
     said = summarize(tmp_path, **environment)
     lines = said.split("\n")
     assert all(line.isprintable() for line in lines)
     assert len(lines) == 1 + 2 + 2 + 1
-    assert "odd\\x1b[2J\\x0adone" in lines[2]
+    assert "odd\\x1b[2J\\x0adone\\x7f\\x9b2J\\u202e\\u2028" in lines[2]
     assert "gone\\x1b[2J" in lines[4]
 
 
