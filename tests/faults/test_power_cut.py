@@ -180,7 +180,7 @@ def files(workflow: Workflow) -> dict[str, bytes]:
             path.read_bytes()[:1] if path.suffix == ".json" or path.name == "summary.csv" else path.read_bytes()
         )
         for path in output.rglob("*")
-        if path.is_file() and path.name != ".snakemake_timestamp"
+        if path.is_file() and path.name not in (".snakemake_timestamp", ".lock")  # which a kill leaves
     }
 
 

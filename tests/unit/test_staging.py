@@ -166,7 +166,7 @@ def failing_at(number: int, error: BaseException) -> Callable[[Path, Path], Path
     return replace
 
 
-# The old record, the old and the new one of each of four, the new record.
+# The old and the new one of manifest, record, digests and two folders.
 MOVES = 10
 
 
@@ -203,7 +203,8 @@ def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> No
         published(tmp_path)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert (tmp_path / "manifests" / "a.json").exists() == (moves == 0)
+    # What has a manifest has all of its results.
+    assert (tmp_path / "manifests" / "a.csv").exists() == (moves == 0)
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.is_ready()
         staging.put_in_place()

@@ -44,12 +44,12 @@ def results(output: Path, folder: str, archive: str) -> Path:
 
 
 def manifest(output: Path, archive: str) -> Path:
-    """The manifest of `archive`."""
+    """The manifest of `archive`. Where there is one, all results are."""
     return inside(output, "manifests", f"{archive}.csv")
 
 
 def record(output: Path, archive: str) -> Path:
-    """The record of the job of `archive`, beside its manifest. It is there if and only if all results are."""
+    """The record of the job of `archive`, beside its manifest."""
     return inside(output, "manifests", f"{archive}.json")
 
 

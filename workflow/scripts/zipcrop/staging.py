@@ -176,7 +176,7 @@ class Staging:
 
     def publish(self, rows: Iterable[dict[str, Any]], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
         """Writes the manifest's `rows`, the digests of the files of `outcomes` and the `record` of the job, and puts
-        all results in their places, the record last. After that the staging folder is gone.
+        all results in their places, the manifest last. After that the staging folder is gone.
 
         Raises OSError; then what was there before is there again.
         """
@@ -208,26 +208,20 @@ class Staging:
         """Moves what is staged and ready to its places, or what an interrupted job has not moved of it, and removes the
         staging folder. Raises OSError; then what was there before is there again."""
         moved: list[tuple[Path, Path]] = []
-        record = manifest.record_path(self._output, self._archive)
-        parts = [
-            *((name, layout.results(self._output, name, self._archive)) for name in FOLDERS),
-            (_MANIFEST, manifest.path(self._output, self._archive)),
-            (_DIGESTS, layout.digests(self._output, self._archive)),
-        ]
+        # The manifest first and last: where there is one, all of its results are there.
+        ends = [(_MANIFEST, manifest.path(self._output, self._archive))]
+        ends.append((_RECORD, manifest.record_path(self._output, self._archive)))
+        others = [(f"{name}/{self._archive}", layout.results(self._output, name, self._archive)) for name in FOLDERS]
+        others.append((_DIGESTS, layout.digests(self._output, self._archive)))
         try:
-            # Without a record nothing passes for done.
-            self._set_aside(record, _RECORD, moved)
-            for name, target in parts:
-                staged = self.folder / name / self._archive if name in FOLDERS else self.folder / name
-                if staged.exists():
+            for name, target in (*ends, *others):
+                if (self.folder / name).exists():
                     self._set_aside(target, name, moved)
+            for name, target in (*others, *reversed(ends)):
+                if (self.folder / name).exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    staged.replace(target)
-                    moved.append((target, staged))
-            if (self.folder / _RECORD).exists():
-                record.parent.mkdir(parents=True, exist_ok=True)
-                (self.folder / _RECORD).replace(record)
-                moved.append((record, self.folder / _RECORD))
+                    (self.folder / name).replace(target)
+                    moved.append((target, self.folder / name))
             files.sync(self._output)
         except BaseException:
             for at, back in reversed(moved):
@@ -245,7 +239,7 @@ class Staging:
             return
         aside = self.folder / _OLD / name
         files.remove(aside)
-        aside.parent.mkdir(exist_ok=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
         target.replace(aside)
         moved.append((aside, target))
 
@@ -271,7 +265,7 @@ def _is_over(folder: Path) -> bool:
     """Whether nobody will carry on from what is staged in `folder`: it has been published, or has no journal, as what a
     kill has left of a folder that was being removed."""
     if (folder / _READY).exists():
-        return not (folder / _RECORD).exists()
+        return not (folder / _MANIFEST).exists()
     return not (folder / _JOURNAL).exists()
 
 
