@@ -106,6 +106,7 @@ def test_photos_of_very_many_pixels_for_their_bytes_have_little_time_together(
     assert set(outcomes.values()) == {("person", ""), ("no_person", ""), late}
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_has_spent_is_not_forgotten(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,17 +5,18 @@ import os
 import subprocess
 import sys
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Crop
 from store import Store
 from support import ROOT, encoded, make_zip, patched_everywhere
 
 from zipcrop import object_store, upload
 from zipcrop.errors import MachineError
 
+Crop = Callable[..., list[dict[str, str]]]
 URL = "s3://results/set 1"
 
 

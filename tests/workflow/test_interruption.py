@@ -100,6 +100,7 @@ def test_killed_with_everything_below_it(
     assert images <= decoded() <= images + IN_FLIGHT
 
 
+@pytest.mark.slow
 def test_killed_before_it_could_sweep(uninterrupted: Workflow, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted.folder, tmp_path / "run", symlinks=True)
     workflow = Workflow(tmp_path / "run")

@@ -123,6 +123,7 @@ def published(workflow: Workflow) -> dict[str, object]:
     return {file: content for file, content in contents(workflow).items() if not file.startswith(".staging/")}
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_done_again(workflow: Workflow) -> None:
     before = contents(workflow)
     assert workflow.jobs("--forcerun", "crop_archive") == ALL
@@ -154,7 +155,7 @@ LOSSES: list[tuple[str, Callable[[Path], object], dict[str, int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("lost", "loss", "jobs"), [LOSSES[0], LOSSES[4], LOSSES[8]])
+@pytest.mark.parametrize(("lost", "loss", "jobs"), [LOSSES[0], LOSSES[4]])
 def test_what_a_power_cut_took_is_made_again(
     lost: str, loss: Callable[[Path], object], jobs: dict[str, int], workflow: Workflow
 ) -> None:
@@ -166,7 +167,7 @@ def test_what_a_power_cut_took_is_made_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lost", "loss", "jobs"), [each for each in LOSSES if each not in LOSSES[0:9:4]])
+@pytest.mark.parametrize(("lost", "loss", "jobs"), [each for each in LOSSES if each not in LOSSES[0:5:4]])
 def test_every_other_loss_is_made_good(
     lost: str, loss: Callable[[Path], object], jobs: dict[str, int], workflow: Workflow
 ) -> None:
@@ -183,6 +184,7 @@ def test_what_others_leave_among_the_results_stops_nothing(workflow: Workflow) -
     assert (workflow.folder / "output/Person/images(1)/mine.txt").exists()
 
 
+@pytest.mark.slow
 def test_verifying_finds_other_bytes(workflow: Workflow) -> None:
     result = workflow.run("verify")
     assert result.returncode == 0 and "2 are as they were written" in result.stdout, result.stdout

@@ -114,7 +114,7 @@ def name_unfinished():
 
 def show_unfinished():
     """Says at the end of a run that failed what is not done, and why, since it may have happened hours before."""
-    left = make_plan([archive for archive in ARCHIVES if archive in PLAN.pending or archive in PLAN.unreadable])
+    left = make_plan(sorted({*PLAN.pending, *PLAN.unreadable, *asked_for_again()}))
     unfinished = [archive for archive in ARCHIVES if archive in left.pending or archive in left.unreadable]
     if unfinished:
         print(
@@ -132,9 +132,14 @@ def show_unfinished():
 
 def all_manifests(wildcards):
     """A function, since jobs on a cluster, which read the rules again, need none of these thousands of paths."""
-    if workflow.is_main_process and summary_is_stale():
-        run_again(f"{OUTPUT}/summary.csv")
-    return expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"])
+    manifests = expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"])
+    if workflow.is_main_process:
+        summary = f"{OUTPUT}/summary.csv"
+        if summary_is_stale():
+            run_again(summary)
+        elif not PLAN.pending:
+            leave_alone([summary], manifests, rules.summarize)
+    return manifests
 
 
 def summaries():
@@ -196,15 +201,16 @@ def run_again(file):
     workflow.dag.forcefiles.add(file)
 
 
-def leave_alone(archive, inputs):
-    """Has Snakemake forget how an archive came about that is done, where what it remembers would make it do that again:
-    another copy of this program has done it since, or a newer one calls its job in another way."""
+def leave_alone(outputs, inputs, rule):
+    """Has Snakemake forget how the `outputs` of a `rule` came about, which are as they should be, where what it remembers
+    would make it run the rule again: another copy of this program has made them since, or a newer one calls its job in
+    another way."""
     remembered = workflow.persistence
-    for file in map(IOFile, manifest_files(archive)):
+    for file in map(IOFile, outputs):
         if remembered.metadata(file) and (
             remembered.params(file)
-            or remembered.input(file) != inputs
-            or remembered.code(file) != rules.crop_archive.rule.shellcmd
+            or remembered.input(file) != sorted(inputs)
+            or remembered.code(file) != rule.rule.shellcmd
         ):
             remembered.cleanup_metadata(file)
 
@@ -251,7 +257,7 @@ def prepared_model(wildcards):
     if workflow.is_main_process and archive not in PLAN.pending and archive not in asked_for_again():
         # Where it is not there, it is not to be made for this one.
         prepared = [prepared_path()] if WEIGHTS.exists() and Path(prepared_path()).exists() else []
-        leave_alone(archive, prepared)
+        leave_alone(manifest_files(archive), prepared, rules.crop_archive)
         return prepared
     if workflow.is_main_process:
         run_again(manifest_files(archive)[-1])
