@@ -202,9 +202,9 @@ def run_again(file):
 
 
 def leave_alone(outputs, inputs, rule):
-    """Has Snakemake forget how the `outputs` of a `rule` came about, which are as they should be, where what it remembers
-    would make it run the rule again: another copy of this program has made them since, or a newer one calls its job in
-    another way."""
+    """Has Snakemake forget how the `outputs` of a `rule` came about, which are as they should be, where it would make them
+    again for what it remembers: another copy of this program has made them since, or a newer one calls its jobs in another
+    way."""
     remembered = workflow.persistence
     for file in map(IOFile, outputs):
         if remembered.metadata(file) and (
