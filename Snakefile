@@ -23,6 +23,7 @@ onstart:
     check_names()
     lock_output()
     remember_forced()
+    say_why()
 
 
 onsuccess:

@@ -106,6 +106,13 @@ def test_what_changes_results_reruns_all(workflow: Workflow, setting: str) -> No
     assert workflow.jobs("-n", config=[setting]) == ALL
 
 
+def test_why_archives_are_done_again_is_said(workflow: Workflow) -> None:
+    make_zip(workflow.folder / "raw_zips/images(1).zip", [("new.jpg", encoded("zidane"))])
+    assert "\nzipcrop: done again: 1 for other content\n" in workflow.run("-n").stdout
+    assert "\nzipcrop: done again: 1 for other content\n" in workflow.run("--cores", "2").stdout
+    assert "done again" not in workflow.run("-n").stdout
+
+
 def test_other_weights_rerun_all(workflow: Workflow) -> None:
     import torch
 

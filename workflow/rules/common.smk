@@ -130,9 +130,18 @@ def show_unfinished():
         print(f"  … and {len(unfinished) - 20} more", file=sys.stderr)
 
 
+@functools.cache
+def say_why():
+    """Says in one line why archives are done again that have been done."""
+    if why := PLAN.in_words():
+        print(f"zipcrop: {why}", file=sys.stderr)
+
+
 def all_manifests(wildcards):
     """A function, since jobs on a cluster, which read the rules again, need none of these thousands of paths."""
     manifests = expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"])
+    if workflow.dryrun:
+        say_why()
     if workflow.is_main_process:
         summary = f"{OUTPUT}/summary.csv"
         if summary_is_stale():
