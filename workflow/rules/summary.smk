@@ -82,7 +82,7 @@ rule verify:
     localrule: True
     conda:
         "../../envs/zipcrop.yaml"
-    threads: workflow.cores
+    threads: all_cores
     params:
         script=script("verify.py"),
         output=untracked(OUTPUT),
