@@ -231,7 +231,7 @@ def contents(workflow: Workflow) -> dict[str, object]:
 def journalled(workflow: Workflow) -> int:
     """How many members are noted as done but not yet published."""
     journals = (workflow.folder / "output").rglob("journal.jsonl")
-    return sum(len(path.read_bytes().splitlines()) for path in journals)
+    return sum(max(0, len(path.read_bytes().splitlines()) - 1) for path in journals)  # the first line is a head
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60) -> None:
