@@ -12,6 +12,11 @@ from zipcrop.image import ImageError
 from zipcrop.overtime import Overtime
 
 
+@pytest.fixture
+def nothing_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overtime, "_FREE", 0.0)
+
+
 def account(processes: int) -> array.array[float]:
     return array.array("d", bytes(8 * overtime.numbers(processes)))
 
@@ -39,6 +44,7 @@ def work() -> float:
     return 0.02
 
 
+@pytest.mark.usefixtures("nothing_free")
 def test_what_all_processes_spend_counts_for_each() -> None:
     shared = account(3)
     processes = [Overtime(shared, place, 0.01) for place in range(3)]
@@ -67,6 +73,7 @@ def test_other_photos_and_waiting_cost_nothing() -> None:
     assert process.taken() < 0.2
 
 
+@pytest.mark.usefixtures("nothing_free")
 def test_what_fails_is_paid_for() -> None:
     process = Overtime(account(1), 0, 1)
     with pytest.raises(ImageError), process.spent(far_more=True):
@@ -101,3 +108,11 @@ def test_a_process_that_dies_pays_for_what_it_was_at() -> None:
         Overtime(shared, place, 1).settle(10)  # once is enough
     assert Overtime(shared, 0, 1).taken() == 17
     assert list(shared[2:]) == [0, 0]
+
+
+def test_what_is_done_in_a_moment_is_free() -> None:
+    process = Overtime(account(1), 0, 1)
+    for _ in range(3):
+        with process.spent(far_more=True):
+            work()
+    assert process.taken() == 0

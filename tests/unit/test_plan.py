@@ -126,7 +126,13 @@ def test_a_damaged_record_is_no_record(output: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "results",
-    [1, {}, {"files": "x"}, {"files": 2, "bytes": 17, "manifest_bytes": None, "folders": 3, "boot": []}],
+    [
+        1,
+        {},
+        {"files": "x"},
+        {"files": float("inf")},
+        {"files": 2, "bytes": 17, "manifest_bytes": None, "folders": 3, "boot": []},
+    ],
 )
 def test_a_record_of_odd_results_is_damaged(output: Path, results: object) -> None:
     change_record(output, "a", lambda record: record.update(results=results))
@@ -213,6 +219,44 @@ def test_of_very_many_files_sizes_are_looked_at_once_after_each_start_of_the_sys
     empty(output / "Person/a/x_0.jpg")
     assert make(output).pending == {}
     (output / "Person/a/x_0.jpg").unlink()
+    assert list(make(output).pending) == ["a"]
+
+
+def test_a_manifest_of_the_right_length_that_cannot_be_read(output: Path) -> None:
+    (output / "Person/a/mine.txt").touch()
+    path = output / "manifests/a.csv"
+    table = path.read_bytes()
+    middle = len(table) // 2
+    path.write_bytes(table[:middle] + b'"' + table[middle + 1 :])
+    assert list(make(output).pending) in ([], ["a"])  # and no traceback
+
+
+def test_folders_of_a_copy_are_looked_at_once(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_FEW_FILES", 1)
+    for folder in (output / "Person/a", output / "No_Person/b/sub"):
+        os.utime(folder, (1, 1))
+    looks = []
+    original = soundness._problem_of_files
+
+    def look(output: Path, archive: str, said: Any) -> str:
+        looks.append(archive)
+        return original(output, archive, said)
+
+    monkeypatch.setattr(soundness, "_problem_of_files", look)
+    for expected in (["a", "b"], []):
+        assert make(output).pending == {}
+        assert looks == expected
+        looks.clear()
+    (output / "Person/a/x_0.jpg").unlink()
+    assert list(make(output).pending) == ["a"]
+
+
+def test_where_it_is_not_known_whether_the_system_was_started_sizes_are_looked_at(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_FEW_FILES", 1)
+    monkeypatch.setattr(soundness, "boot", lambda: "")
+    empty(output / "Person/a/x_0.jpg")
     assert list(make(output).pending) == ["a"]
 
 

@@ -186,9 +186,8 @@ def test_a_fault_while_publishing_leaves_what_was_there(
     assert not (tmp_path / ".staging").exists()
 
 
-@pytest.mark.parametrize("moves", range(MOVES))
-def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> None:
-    publish_of_before(tmp_path)
+def killed_after(moves: int, output: Path) -> None:
+    """A job that publishes has been killed after as many renames."""
     child = os.fork()
     if not child:
         calls = itertools.count()
@@ -200,9 +199,15 @@ def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> No
             return original(self, target)
 
         Path.replace = replace  # type: ignore[method-assign]
-        published(tmp_path)
+        published(output)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("moves", range(MOVES))
+def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> None:
+    publish_of_before(tmp_path)
+    killed_after(moves, tmp_path)
     # What has a manifest has all of its results.
     assert (tmp_path / "manifests" / "a.csv").exists() == (moves == 0)
     with Staging(tmp_path, "a", "key") as staging:
@@ -213,12 +218,29 @@ def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> No
     assert not (tmp_path / ".staging").exists()
 
 
-def test_what_is_to_be_tried_again_is_not_in_the_journal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moves", range(1, MOVES))
+def test_what_a_kill_left_half_in_place_is_whole_before_anything_else(moves: int, tmp_path: Path) -> None:
+    before = publish_of_before(tmp_path)
+    killed_after(moves, tmp_path)
+    with Staging(tmp_path, "a", "yet another key"):
+        pass
+    found = held(tmp_path)
+    new = sorted(RESULTS)
+    assert sorted(found) == new or found == before
+    assert not (tmp_path / ".staging").exists()
+
+
+def test_forcing_begins_anew(tmp_path: Path) -> None:
     with Staging(tmp_path, "a", "key") as staging:
         staging.resume()
-        write(staging, PERSON, Outcome(5, "failed", "is damaged", again=True))
+        write(staging, PERSON)
+    force(tmp_path, "a")
     with Staging(tmp_path, "a", "key") as staging:
-        assert list(staging.resume()[0]) == [3]
+        assert staging.resume() == ({}, 0.0)
+        write(staging, PERSON)
+    # What a job that was forced has done is carried on from.
+    with Staging(tmp_path, "a", "key") as staging:
+        assert staging.is_forced() and list(staging.resume()[0]) == [3]
 
 
 def test_a_forced_archive_is_forced_until_it_is_published(tmp_path: Path) -> None:

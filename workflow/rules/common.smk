@@ -16,6 +16,7 @@ from zipcrop import (
     device,
     errors,
     files,
+    layout,
     lock,
     manifest,
     model,
@@ -192,7 +193,10 @@ def manifest_files(archive):
 def asked_for_again():
     """The archives that the command line wants to be done once more, whatever is there."""
     asked = workflow.dag_settings
-    if asked.forceall or rules.crop_archive.rule.name in asked.forcerun:
+    everything = {rules.crop_archive.rule.name}
+    if config["precision"] == "int8":
+        everything.add(rules.quantize_model.rule.name)  # another model
+    if asked.forceall or not everything.isdisjoint(asked.forcerun):
         return set(ARCHIVES)
     named = {os.path.relpath(each) for each in {*asked.forcerun, *(asked.targets if asked.forcetargets else ())}}
     return {archive for archive in ARCHIVES if not named.isdisjoint(manifest_files(archive))} if named else set()
@@ -201,8 +205,25 @@ def asked_for_again():
 def remember_forced():
     """Notes, before anything starts, what is asked for once more: jobs on other machines know no command line, and the
     wish outlives an interrupted run."""
-    for archive in asked_for_again():
-        staging.force(Path(OUTPUT), archive)
+    if workflow.touch or not asked_for_again():
+        return
+    name = rules.crop_archive.rule.name
+    planned = {job.wildcards.archive for job in workflow.dag.needrun_jobs() if job.rule.name == name}
+    try:
+        for archive in planned & asked_for_again():
+            staging.force(Path(OUTPUT), archive)
+    except OSError as error:
+        sys.exit(f"zipcrop: error: {errors.MachineError.from_os_error(error, f'noting in {OUTPUT} what to do again')}")
+    except errors.ZipcropError as error:
+        sys.exit(f"zipcrop: error: {error}")
+
+
+@functools.cache
+def leave_results_alone():
+    """Keeps Snakemake from copying the outputs of `crop_archive`, from copying them back, and from deleting them where it has
+    no copy (on a cluster, where two of it look after a job): the job itself puts back what was there."""
+    workflow.persistence.backup_output = lambda path: None
+    workflow.persistence.restore_output = lambda path: path.exists()
 
 
 def run_again(file):
@@ -262,6 +283,7 @@ def prepared_path():
 def prepared_model(wildcards):
     """What the archive's job needs: `prepared_path`, once the weights are there. Touched or copied weights rerun nothing."""
     keep_group_going()
+    leave_results_alone()
     archive = wildcards.archive
     if workflow.is_main_process and archive not in PLAN.pending and archive not in asked_for_again():
         # Where it is not there, it is not to be made for this one.
@@ -292,9 +314,12 @@ def make_plan(archives):
 
 # A job on a cluster, which reads the rules again, does what it is told.
 try:
+    layout.check(Path(OUTPUT))
     PLAN = make_plan(ARCHIVES) if workflow.is_main_process else plan.Plan()
 except errors.ZipcropError as error:
     sys.exit(f"zipcrop: error: {error}")
+if PLAN.unreadable:
+    print(f"zipcrop: warning: {PLAN.unreadable_in_words()}", file=sys.stderr)
 
 
 # Functions that take `input` for the reason given at `untracked`.

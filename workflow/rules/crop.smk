@@ -1,11 +1,11 @@
 # The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.plan`), and not by
-# what Snakemake remembers: hence `ancient`, `untracked`, and the archives that `force_pending` names.
+# what Snakemake remembers: hence `ancient`, `untracked`, and what `prepared_model` does beside.
 rule crop_archive:
     input:
         model=ancient(prepared_model),
     output:
         # What is there stays until the job has put new results in its place; so do crops and originals, which Snakemake
-        # knows nothing of. "update" has it copy the files, and bring them back if the job fails.
+        # knows nothing of. "update" keeps it from deleting the files before the job; see also `leave_results_alone`.
         manifest=update(f"{OUTPUT}/manifests/{{archive}}.csv"),
         record=update(f"{OUTPUT}/manifests/{{archive}}.json"),
     log:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zipcrop import layout, manifest, verification
 from zipcrop.errors import MachineError, run_script
+from zipcrop.terminal import say
 
 MOST_LINES = 20
 """Of each archive."""
@@ -24,10 +25,10 @@ def main() -> None:
         for archive, problems in zip(archives, found, strict=True):
             bad += [archive] if problems else []
             for problem in problems[:MOST_LINES]:
-                print(f"{archive}: {problem}")
+                say(f"{archive}: {problem}")
             if len(problems) > MOST_LINES:
-                print(f"{archive}: … and {len(problems) - MOST_LINES} more")
-    print(f"verified {len(archives)} archives in {options.output}: {len(archives) - len(bad)} are as they were written")
+                say(f"{archive}: … and {len(problems) - MOST_LINES} more")
+    say(f"verified {len(archives)} archives in {options.output}: {len(archives) - len(bad)} are as they were written")
     if bad:
         again = shlex.quote(str(manifest.path(options.output, bad[0])))
         raise MachineError(

@@ -18,7 +18,7 @@ from zipcrop import model as prepared
 from zipcrop.archive import ArchiveError, Limits, Member
 from zipcrop.confirmed import ConfirmedArchive, check_state
 from zipcrop.directory import State
-from zipcrop.errors import ZipcropError, machine_faults
+from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.gpu import Lease
 from zipcrop.manifest import Outcome
 from zipcrop.names import output_names
@@ -75,6 +75,7 @@ def _run(job: Job, progress: Progress) -> None:
     identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
     with Staging(job.output, job.archive, *identity) as staging:
         wanted = plan.Wanted(model.name, model.sha256, model.quantized, job.settings)
+        _keep_what_was_readable(job)
         if not staging.is_forced() and plan.is_done(job.output, job.archive, job.fingerprint, wanted):
             progress.say("nothing to do: its results are there already")
         elif staging.is_ready():
@@ -82,6 +83,21 @@ def _run(job: Job, progress: Progress) -> None:
             progress.say("done: what an interrupted run had not put in its place is there now")
         else:
             _make(job, model, state, staging, progress, clock)
+
+
+def _keep_what_was_readable(job: Job) -> None:
+    """Raises MachineError where the archive cannot be read, at least not from here, and has been: its results stay."""
+    if job.fingerprint != source.UNREADABLE:
+        return
+    try:
+        before = manifest.read_record(job.output, job.archive).get("fingerprint")
+    except (OSError, ValueError):
+        return
+    if before != source.UNREADABLE:
+        raise MachineError(
+            f"{job.zip} cannot be read ({source.at(job.zip).why_unreadable()}), though it could be before; "
+            "see that it can be, also from this machine, and run again"
+        )
 
 
 def _check_unchanged(job: Job) -> None:

@@ -38,6 +38,13 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve raises where links go round in circles
 
 
+def check(output: Path) -> None:
+    """Raises MachineError where a link leads from one of the folders that are made below `output` to elsewhere."""
+    folders = ("summary", "summary/plots", "summary/sheets", "summary/pages", "summary/yolo")
+    for folder in (*FOLDERS, "manifests", ".staging", ".uploaded", *folders):
+        inside(output, folder)
+
+
 def results(output: Path, folder: str, archive: str) -> Path:
     """The folder below `folder`, one of FOLDERS, with the results of `archive`."""
     return inside(output, folder, archive)

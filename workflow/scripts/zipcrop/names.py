@@ -59,8 +59,8 @@ def is_safe_character(character: str) -> bool:
 
 def safe_archive_id(path: str) -> str:
     """An id for an archive with a name that cannot be carried: `path`, which may hold anything, made safe."""
-    parts = [_safe_component(re.sub("[{}]", "_", part)) for part in _SEPARATORS.split(path) if part not in ("", ".")]
-    safe = "/".join(part[:_LONGEST_SAFE_PART] for part in parts) or "_"
+    # In one part: it lies in nobody's folder.
+    safe = _safe_component(re.sub(r"[{}/\\]", "_", path))[:_LONGEST_SAFE_PART]
     # Another one for each name, and never 20 times the same at its end.
     return f"{safe}~{_digest(path.encode(errors='backslashreplace').decode())}"
 

@@ -15,7 +15,9 @@ from zipcrop.image import ImageError
 
 _MOST_PER_BYTE = 500
 """Pixels, or bytes, for each byte in the archive. Photos have about 5, pages and screens with any text on them up to
-250 (fax, zipped). Blank ones have thousands, but are decoded in a tenth of a second."""
+250 (fax, zipped). Blank ones have thousands, but are decoded in one or two tenths of a second."""
+_FREE = 0.25
+"""Seconds that any photo may take: ten thousand blank forms are no attack."""
 _TIMES = 5
 """How many times limits.seconds they may take together."""
 
@@ -66,7 +68,7 @@ class Overtime:
         try:
             yield
         finally:
-            self._note(time.thread_time() - started, at_work=-1)
+            self._note(max(0.0, time.thread_time() - started - _FREE), at_work=-1)
 
     def settle(self, seconds: float) -> None:
         """For a process that has died: adds `seconds`, for which it was at a member, if it was at such a photo."""

@@ -6,6 +6,7 @@ Whoever has made the results, and when, and in which copy of this program, does 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ _FEW_FILES = 50_000
 """So many are looked at one by one in each run, which takes a fifth of a second. Of more, only those that have not been
 looked at since the system was started: a power cut is what leaves files empty."""
 _LOOKED = ".looked"
-"""What says, below the output folder, since which start of the system all sizes have been looked at."""
+"""What says, below the output folder, since which start of the system all sizes have been looked at, and how folders
+were then that have changed since their results were published."""
 _MOST_NAMED = 3
 
 
@@ -54,7 +56,7 @@ class Wanted:
                 key for key, value in self.settings.items() if settings.get(key, self.defaults.get(key)) != value
             ]
             return f"another {', '.join(changed)}" if changed else ""
-        except (KeyError, TypeError, AttributeError):
+        except (LookupError, TypeError, AttributeError):
             return "damaged results (its record)"
 
 
@@ -68,6 +70,12 @@ class Plan:
     """Archives that cannot be read at the moment, but have been: their results stay. Each with the reason."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     """Of all archives; of the unreadable ones the last one known."""
+
+    def unreadable_in_words(self) -> str:
+        """Which archives cannot be read, and what becomes of their results."""
+        archive, reason = next(iter(self.unreadable.items()))
+        others = f" and {len(self.unreadable) - 1} others" if len(self.unreadable) > 1 else ""
+        return f"{archive} ({reason}){others} cannot be read now; results stay as they are until they can"
 
     def in_words(self) -> str:
         """Why archives are done again that have been done, in one line; empty where none is."""
@@ -92,10 +100,7 @@ def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: 
     with ThreadPoolExecutor(threads) as pool:  # network file systems answer one by one
         found = pool.map(lambda source: source.fingerprint(), archives.values())
         plan.fingerprints = dict(zip(archives, found, strict=True))
-    few = sum(map(_number_of_files, records.values())) <= _FEW_FILES
-    now = soundness.boot()
-    first_look = not few and _read_text(output / _LOOKED) != now
-    first_look_is_good = True
+    looks = _Looks(output, few=sum(map(_number_of_files, records.values())) <= _FEW_FILES)
     forced = staging.forced(output, archives)
     for archive, record in records.items():
         if record is None:
@@ -104,20 +109,65 @@ def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: 
         if plan.fingerprints[archive] == UNREADABLE and isinstance(record.get("fingerprint"), str):
             plan.fingerprints[archive] = record["fingerprint"]
             if record["fingerprint"] != UNREADABLE:
-                plan.unreadable[archive] = archives[archive].why_unreadable()
-        said = record.get("results")
-        sizes = few or (first_look and isinstance(said, dict) and said.get("boot") != now)
+                plan.unreadable[archive] = archives[archive].why_unreadable() or "it can be again"
         reason = wanted.differs(record, plan.fingerprints[archive])
-        if not reason and (wrong := soundness.problem(output, archive, said, sizes)):
-            reason, first_look_is_good = f"damaged results ({wrong})", False
+        if not reason and (wrong := looks.problem(archive, record.get("results"))):
+            reason = f"damaged results ({wrong})"
         if not reason and archive in forced:
             reason = "being forced"
         if reason:
             plan.pending[archive] = reason
-    if first_look and first_look_is_good:
-        with contextlib.suppress(OSError):  # then the next run looks again
-            files.create(output / _LOOKED, now.encode())
+    looks.remember()
     return plan
+
+
+class _Looks:
+    """Looks at results, and remembers between runs what has been looked at, where there are many."""
+
+    def __init__(self, output: Path, few: bool) -> None:
+        self._output = output
+        self._few = few
+        self._boot = soundness.boot()
+        before = {} if few else _read_json(output / _LOOKED)
+        # What is not known may be another one each time.
+        self._first = not self._boot or before.get("boot") != self._boot
+        times = before.get("folders")
+        self._times: dict[str, Any] = times if isinstance(times, dict) else {}
+        self._new_times: dict[str, Any] = {}
+        self._good = True
+
+    def problem(self, archive: str, said: Any) -> str:
+        """As `soundness.problem`."""
+        sizes = self._few or (self._first and (not isinstance(said, dict) or said.get("boot") != self._boot))
+        if not sizes and self._is_as_it_was(archive):
+            self._new_times[archive] = self._times[archive]
+            # The manifest and the list of digests lie in another folder.
+            said = {**said, "folders": self._times[archive]}
+        wrong = soundness.problem(self._output, archive, said, sizes)
+        self._good &= not wrong
+        if not (wrong or self._few or archive in self._new_times):
+            self._note_times(archive, said)
+        return wrong
+
+    def _is_as_it_was(self, archive: str) -> bool:
+        with contextlib.suppress(OSError, AttributeError, TypeError):
+            return archive in self._times and soundness.are_as_they_were(self._output, self._times[archive])
+        return False
+
+    def _note_times(self, archive: str, said: Any) -> None:
+        """Remembers folders that have changed since the results were published, and are good all the same: an output
+        that was copied has other times."""
+        with contextlib.suppress(OSError, AttributeError, TypeError, KeyError):
+            if said is not None and not soundness.are_as_they_were(self._output, said["folders"]):
+                self._new_times[archive] = soundness.folder_times(self._output, archive)
+
+    def remember(self) -> None:
+        """Notes for the next run what this one has looked at, unless it has found something wrong."""
+        if self._few or not self._good or not (self._first or self._new_times != self._times):
+            return
+        with contextlib.suppress(OSError):  # then the next run looks again
+            text = json.dumps({"boot": self._boot, "folders": self._new_times})
+            files.create(self._output / _LOOKED, text.encode())
 
 
 def is_done(output: Path, archive: str, fingerprint: str, wanted: Wanted) -> bool:
@@ -143,13 +193,14 @@ def _read(output: Path, archive: str) -> dict[str, Any] | None:
 def _number_of_files(record: dict[str, Any] | None) -> int:
     try:
         return int(record["results"]["files"]) if record else 0
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return 0
 
 
-def _read_text(path: Path) -> str:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         with files.open_regular(path, "r") as file:
-            return file.read(100)
-    except (OSError, ValueError):
-        return ""
+            value = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import functools
 import os
+import subprocess
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +28,17 @@ _LEFT_BY_SYSTEMS = frozenset((TIMESTAMP, ".ds_store", "thumbs.db", "desktop.ini"
 _Folder = tuple[str, list[str], int]
 
 
+@functools.cache
 def boot() -> str:
     """What is another one after each start of the system; empty where it is not known."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except OSError:
-        return ""
+        pass
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # macOS
+        asked = subprocess.run(["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, timeout=10)
+        return asked.stdout.strip()
+    return ""
 
 
 def is_foreign(name: str) -> bool:
@@ -41,18 +50,31 @@ def describe(root: Path, archive: str, table: Path, contents: dict[str, manifest
     """What a record says of results: the number and bytes of their files, whose paths below the output folder are the
     keys of `contents`; the bytes of the manifest, `table`; and when each of the folders, which lie below `root`, has
     last got or lost a file."""
-    times = {}
-    for folder in layout.FOLDERS:
-        for parent, _, _ in os.walk(root / folder / archive):
-            times[Path(parent).relative_to(root).as_posix()] = Path(parent).stat().st_mtime_ns
     return {
         "files": len(contents),
         "bytes": sum(content.size for content in contents.values()),
         "listing": _listing(_by_folder((file, content.size) for file, content in contents.items())),
         "manifest_bytes": table.stat().st_size,
-        "folders": times if len(times) <= _MOST_FOLDERS else None,
+        "folders": folder_times(root, archive),
         "boot": boot(),
     }
+
+
+def folder_times(root: Path, archive: str) -> dict[str, int] | None:
+    """When each folder with results of `archive` below `root` has last got or lost a file; None if there are too many
+    to be kept in mind. Raises OSError."""
+    times: dict[str, int] = {}
+    for folder in layout.FOLDERS:
+        for parent, _, _ in os.walk(root / folder / archive):
+            times[Path(parent).relative_to(root).as_posix()] = Path(parent).stat().st_mtime_ns
+            if len(times) > _MOST_FOLDERS:
+                return None
+    return times
+
+
+def are_as_they_were(output: Path, times: Mapping[str, int] | None) -> bool:
+    """Whether no folder of `times`, as `folder_times` gave them, has got or lost a file since. Raises OSError."""
+    return times is not None and all((output / folder).stat().st_mtime_ns == time for folder, time in times.items())
 
 
 def problem(output: Path, archive: str, said: Any, sizes: bool) -> str:
@@ -66,10 +88,10 @@ def problem(output: Path, archive: str, said: Any, sizes: bool) -> str:
             return "" if layout.results(output, "Person", archive).is_dir() else "its crops are gone"
         if not layout.digests(output, archive).is_file():
             return "its list of digests is gone"
-        if not sizes and _folders_are_as_they_were(output, said["folders"]):
+        if not sizes and are_as_they_were(output, said["folders"]):
             return ""
         return _problem_of_files(output, archive, said)
-    except (OSError, MachineError, KeyError, TypeError, ValueError):
+    except (OSError, MachineError, LookupError, TypeError, ValueError, AttributeError, csv.Error):
         return "its results cannot be looked at"
 
 
@@ -83,10 +105,6 @@ def _problem_of_manifest(path: Path, said: Any) -> str:
         if os.pread(descriptor, len(_BEGIN), 0) != _BEGIN or os.pread(descriptor, 2, size - 2) != b"\r\n":
             return "its manifest is damaged"
     return ""
-
-
-def _folders_are_as_they_were(output: Path, times: dict[str, int] | None) -> bool:
-    return times is not None and all((output / folder).stat().st_mtime_ns == time for folder, time in times.items())
 
 
 def _problem_of_files(output: Path, archive: str, said: Any) -> str:

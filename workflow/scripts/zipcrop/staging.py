@@ -59,6 +59,9 @@ class Staging:
         self._journal = self.folder / _JOURNAL
         for stale in _keyed(self._parent):
             if stale != self.folder:
+                if _is_half_in_place(stale, archive):
+                    # Of the old results as well as of the new ones a part is staged: first there are to be whole ones.
+                    self._put_in_place(stale)
                 _remove_staged(stale)
         self._reserve = self._parent / _RESERVE
         try:
@@ -121,7 +124,7 @@ class Staging:
                         boot = entry["boot"]
                 except (ValueError, KeyError, TypeError):
                     break
-                if whole and self._has_files(outcome, read=boot != soundness.boot()):
+                if whole and self._has_files(outcome, read=not boot or boot != soundness.boot()):
                     done[outcome.index] = outcome
                 whole += len(line)
         return done, seconds, whole
@@ -207,6 +210,13 @@ class Staging:
     def put_in_place(self) -> None:
         """Moves what is staged and ready to its places, or what an interrupted job has not moved of it, and removes the
         staging folder. Raises OSError; then what was there before is there again."""
+        self._put_in_place(self.folder)
+        # All is done. What cannot be removed now, the end of the run removes.
+        with contextlib.suppress(OSError):
+            (self._parent / _FORCED).unlink(missing_ok=True)
+            _remove_staged(self.folder)
+
+    def _put_in_place(self, folder: Path) -> None:
         moved: list[tuple[Path, Path]] = []
         # The manifest first and last: where there is one, all of its results are there.
         ends = [(_MANIFEST, manifest.path(self._output, self._archive))]
@@ -215,29 +225,25 @@ class Staging:
         others.append((_DIGESTS, layout.digests(self._output, self._archive)))
         try:
             for name, target in (*ends, *others):
-                if (self.folder / name).exists():
-                    self._set_aside(target, name, moved)
+                if (folder / name).exists():
+                    self._set_aside(folder, target, name, moved)
             for name, target in (*others, *reversed(ends)):
-                if (self.folder / name).exists():
+                if (folder / name).exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    (self.folder / name).replace(target)
-                    moved.append((target, self.folder / name))
+                    (folder / name).replace(target)
+                    moved.append((target, folder / name))
             files.sync(self._output)
         except BaseException:
             for at, back in reversed(moved):
                 with contextlib.suppress(OSError):
                     at.replace(back)
             raise
-        # All is done. What cannot be removed now, the end of the run removes.
-        with contextlib.suppress(OSError):
-            (self._parent / _FORCED).unlink(missing_ok=True)
-            _remove_staged(self.folder)
 
-    def _set_aside(self, target: Path, name: str, moved: list[tuple[Path, Path]]) -> None:
+    def _set_aside(self, folder: Path, target: Path, name: str, moved: list[tuple[Path, Path]]) -> None:
         """Keeps what is at `target` until all of the new results are in their places, and notes that in `moved`."""
         if not os.path.lexists(target):
             return
-        aside = self.folder / _OLD / name
+        aside = folder / _OLD / name
         files.remove(aside)
         aside.parent.mkdir(parents=True, exist_ok=True)
         target.replace(aside)
@@ -245,20 +251,32 @@ class Staging:
 
 
 def force(output: Path, archive: str) -> None:
-    """Has the next job of `archive` do it once more, whatever is there, and those after it until one has."""
-    files.create(layout.staging(output, archive) / _FORCED, b"")
+    """Has the next job of `archive` do it once more, from its beginning, whatever is there, and those after it until
+    one has. To be called while no job is at work. Raises MachineError, OSError."""
+    parent = layout.staging(output, archive)
+    files.create(parent / _FORCED, b"")
+    for folder in _keyed(parent):
+        if not _is_half_in_place(folder, archive):
+            _remove_staged(folder)
 
 
 def forced(output: Path, archives: Iterable[str]) -> set[str]:
     """Those of `archives` that are still to be done once more, as `force` says."""
     root = output / ".staging"
-    return {archive for archive in archives if (root / archive / _FORCED).is_file()} if root.is_dir() else set()
+    return {archive for archive in archives if os.path.lexists(root / archive / _FORCED)} if root.is_dir() else set()
 
 
 def _remove_staged(folder: Path) -> None:
     # First, lest a journal promise files that are gone already.
     (folder / _JOURNAL).unlink(missing_ok=True)
     shutil.rmtree(folder)
+
+
+def _is_half_in_place(folder: Path, archive: str) -> bool:
+    """Whether a job was killed while it put the results of `archive` that are staged in `folder` in the place of older
+    ones."""
+    parts = (_MANIFEST, _RECORD, _DIGESTS, *(f"{name}/{archive}" for name in FOLDERS))
+    return (folder / _MANIFEST).exists() and any(os.path.lexists(folder / _OLD / part) for part in parts)
 
 
 def _is_over(folder: Path) -> bool:
@@ -294,9 +312,10 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
 def has_leftovers(output: Path) -> bool:
     """Whether there is something below the folder `output` for `sweep` to remove."""
     for parent in _staged_archives(output / ".staging"):
-        folders = _keyed(parent)
-        if not folders or any(map(_is_over, folders)):
-            return True
+        with contextlib.suppress(PermissionError):  # somebody else's
+            folders = _keyed(parent)
+            if any(map(_is_over, folders)) or not (folders or os.path.lexists(parent / _FORCED)):
+                return True
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from zipcrop.errors import MachineError
 def problems(output: Path, archive: str) -> Iterator[str]:
     """What is wrong with the results of `archive` below the folder `output`, each thing in words. Reads all of them."""
     try:
-        rows = list(manifest.read(output, archive))
+        wanted = {row["file"] for row in manifest.read(output, archive) if row["file"]}
         record = manifest.read_record(output, archive)
-    except (OSError, ValueError, MachineError) as error:
+    except (OSError, ValueError, LookupError, csv.Error, MachineError) as error:
         yield f"its manifest or record cannot be read ({error})"
         return
     if wrong := soundness.problem(output, archive, record.get("results"), sizes=True):
@@ -29,7 +30,6 @@ def problems(output: Path, archive: str) -> Iterator[str]:
     except (OSError, ValueError, MachineError) as error:
         yield f"its list of digests cannot be read ({error})"
         return
-    wanted = {row["file"] for row in rows if row["file"]}
     table = layout.manifest(output, archive).relative_to(output).as_posix()
     for file in sorted(wanted ^ (written.keys() - {table})):
         yield f"{file} is in its manifest or in its list of digests, and not in both"
