@@ -204,6 +204,17 @@ def test_a_failure_leaves_the_others_alone(env: dict[str, str], prepared: Path, 
     assert result.returncode == 0, result.stdout
     assert [job["archive"] for job in crop_jobs(env)[begun:]] == ["b"]
     assert contents(workflow) == contents(local)
+    # Nor does it take away what was there before.
+    staged = workflow.folder / "output" / ".staging"
+    staged.mkdir(exist_ok=True)
+    (staged / "b").touch()
+    result = workflow.run(*PROFILE, "--retries", "1", config=["confidence=0.6"], env=env)
+    assert result.returncode == 1, result.stdout
+    old, now = contents(local), contents(workflow)
+    assert {file: now.get(file) for file in old if "/b/" in file or "/b." in file} == {
+        file: content for file, content in old.items() if "/b/" in file or "/b." in file
+    }
+    assert (workflow.folder / "output/manifests/b.json").exists()
 
 
 @pytest.mark.parametrize("name", ["a, b", "100%", "$HOME's", "'quoted'"])

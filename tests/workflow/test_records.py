@@ -132,6 +132,26 @@ def test_what_is_asked_for_is_done_again(workflow: Workflow) -> None:
     assert workflow.jobs() == {}
 
 
+def test_only_what_is_forced_is_forced(workflow: Workflow) -> None:
+    assert workflow.jobs("--force", "output/manifests/images(1).csv") == {"crop_archive": 1}
+    assert workflow.jobs("--force", "verify") == {"verify": 1}
+    assert workflow.jobs() == {"summarize": 1}
+    assert workflow.jobs() == {}
+
+
+@pytest.mark.parametrize("link", ["summary", "manifests", "Person", ".staging"])
+def test_a_folder_of_the_output_that_is_a_link_is_refused(link: str, workflow: Workflow) -> None:
+    elsewhere = workflow.folder / "elsewhere"
+    (elsewhere / "sheets" / "crops").mkdir(parents=True)
+    (elsewhere / "sheets" / "crops" / "mine.jpg").touch()
+    shutil.rmtree(workflow.folder / "output" / link, ignore_errors=True)
+    (workflow.folder / "output" / link).symlink_to(elsewhere)
+    result = workflow.run()
+    assert result.returncode == 1
+    assert f"zipcrop: error: output/{link} leads out of output, by its name or by a link; see" in result.stdout
+    assert [path.name for path in elsewhere.rglob("*") if path.is_file()] == ["mine.jpg"]
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -172,6 +192,17 @@ def test_every_other_loss_is_made_good(
     lost: str, loss: Callable[[Path], object], jobs: dict[str, int], workflow: Workflow
 ) -> None:
     test_what_a_power_cut_took_is_made_again(lost, loss, jobs, workflow)
+
+
+@pytest.mark.slow
+def test_a_damaged_model_is_made_anew_in_the_same_run(workflow: Workflow) -> None:
+    make_zip(workflow.folder / "raw_zips/images(1).zip", [("new.jpg", encoded("bus"))])
+    (weights,) = workflow.folder.glob("models/prepared/*/openvino.bin")
+    data = weights.read_bytes()
+    weights.write_bytes(data[:100_000] + bytes(4096) + data[104_096:])
+    assert workflow.jobs() == {"prepare_model": 1, "crop_archive": 1, "summarize": 1}
+    assert {row["status"] for row in workflow.manifest("images(1)")} == {"person"}
+    assert workflow.jobs() == {}
 
 
 def test_what_others_leave_among_the_results_stops_nothing(workflow: Workflow) -> None:

@@ -131,6 +131,8 @@ def test_int8_is_quantised_once(workflow: Workflow) -> None:
     make_zip(workflow.folder / "raw_zips/new.zip", [("new.jpg", encoded("bus"))])
     assert workflow.jobs(config=int8) == {"crop_archive": 1, "summarize": 1}
     assert {row["status"] for row in workflow.manifest("new")} == {"person"}
+    again = workflow.jobs("-n", "all", "--forcerun", "quantize_model", config=int8)
+    assert again == {"quantize_model": 1, "crop_archive": 3, "summarize": 1}
     assert workflow.jobs() == {"crop_archive": 3, "summarize": 1}
 
 

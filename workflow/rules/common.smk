@@ -286,10 +286,10 @@ def prepared_model(wildcards):
     leave_results_alone()
     archive = wildcards.archive
     if workflow.is_main_process and archive not in PLAN.pending and archive not in asked_for_again():
-        # Where it is not there, it is not to be made for this one.
+        # Where it is not there, it is not to be made for this one; and where it is made anew, this one does not mind.
         prepared = [prepared_path()] if WEIGHTS.exists() and Path(prepared_path()).exists() else []
         leave_alone(manifest_files(archive), prepared, rules.crop_archive)
-        return prepared
+        return [ancient(each) for each in prepared]
     if workflow.is_main_process:
         run_again(manifest_files(archive)[-1])
     if not WEIGHTS.exists():

@@ -1,8 +1,8 @@
 # The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.plan`), and not by
-# what Snakemake remembers: hence `ancient`, `untracked`, and what `prepared_model` does beside.
+# what Snakemake remembers: hence `untracked`, and what `prepared_model` does beside.
 rule crop_archive:
     input:
-        model=ancient(prepared_model),
+        model=prepared_model,
     output:
         # What is there stays until the job has put new results in its place; so do crops and originals, which Snakemake
         # knows nothing of. "update" keeps it from deleting the files before the job; see also `leave_results_alone`.
