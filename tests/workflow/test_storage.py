@@ -109,7 +109,7 @@ def test_results_go_into_a_store_too(workflow: Workflow, store: Store, tmp_path:
     assert workflow.jobs("--cores", "2", config=config) == {"upload_archive": 3}
     wanted = {f"set 1/{path}": data for path, data in results(workflow.folder / "output").items()}
     there = {key: store.get("results", key) for key in store.keys("results")}
-    assert {key: data for key, data in there.items() if not key.endswith(".json")} == wanted
+    assert {key: data for key, data in there.items() if not key.endswith((".json", ".sha256"))} == wanted
     assert json.loads(there["set 1/manifests/images(1).json"])["archive"] == "images(1)"
     assert workflow.jobs("--cores", "2", config=config) == {}
 
@@ -120,5 +120,5 @@ def test_results_go_into_a_store_too(workflow: Workflow, store: Store, tmp_path:
     assert jobs == {"crop_archive": 1, "summarize": 1, "upload_archive": 1}
     assert workflow.run("prune", "--cores", "1", config=config).returncode == 0
     wanted = {f"set 1/{path}" for path in results(workflow.folder / "output")}
-    assert {key for key in store.keys("results") if not key.endswith(".json")} == wanted
+    assert {key for key in store.keys("results") if not key.endswith((".json", ".sha256"))} == wanted
     assert not any("Größe" in key for key in store.keys("results"))
