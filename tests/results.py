@@ -10,11 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from support import SETTINGS, encoded, photo
+from support import SETTINGS, WEIGHTS, encoded, photo
 
-from zipcrop import RESULTS_VERSION, manifest, summary
+from zipcrop import RESULTS_VERSION, manifest, source, summary
 from zipcrop.archive import Member
 from zipcrop.manifest import Outcome, Person
+from zipcrop.model import sha256
 
 Box = tuple[float, float, float, float]
 WIDTH, HEIGHT = 405, 540
@@ -63,8 +64,8 @@ def publish(output: Path, archives: Mapping[str, Sequence[Photo] | None], confid
         record = {
             "archive": archive,
             "zip": f"raw_zips/{archive}.zip",
-            "fingerprint": f"{number:032x}",
-            "model": {"name": "person-n.pt", "sha256": "ab" * 32, "quantized": ""},
+            "fingerprint": _fingerprint(output.parent / "raw_zips" / f"{archive}.zip") or f"{number:032x}",
+            "model": {"name": "person-n.pt", "sha256": sha256(WEIGHTS), "quantized": ""},
             "settings": {**SETTINGS, "confidence": confidence},
             "device": "cpu",
             "engine": "openvino",
@@ -78,6 +79,11 @@ def publish(output: Path, archives: Mapping[str, Sequence[Photo] | None], confid
             (output / folder / archive).mkdir(parents=True, exist_ok=True)
     table = summary.summarize(output, {archive: f"raw_zips/{archive}.zip" for archive in archives}).table
     summary.write(table, output)
+
+
+def _fingerprint(path: Path) -> str:
+    """Of the archive at `path`, if there is one: then the results are not to be made anew."""
+    return source.at(str(path)).fingerprint() if path.exists() else ""
 
 
 def _rows(output: Path, archive: str, index: int, each: Photo) -> list[dict[str, object]]:
