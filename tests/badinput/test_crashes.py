@@ -16,7 +16,7 @@ import pytest
 from images import jpeg_of_empty_scans
 from support import encoded, make_zip
 
-from zipcrop import engine, image, pool, quantization, worker
+from zipcrop import engine, image, overtime, pool, quantization, worker
 from zipcrop.archive import Limits
 from zipcrop.errors import MachineError
 
@@ -92,10 +92,16 @@ NO_TIME_LEFT = (
 )
 
 
+def worker_for_which_no_time_is_free(connection: Connection, *arguments: Any) -> None:
+    overtime._FREE = 0.0
+    worker.main(connection, *arguments)
+
+
 def test_photos_of_very_many_pixels_for_their_bytes_have_little_time_together(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool.Watchdog, "hanging", lambda self: set())  # it looks each second, and 0.02 are too few
+    monkeypatch.setattr(pool.worker, "main", worker_for_which_no_time_is_free)
     contents = [(f"{index}.png", BLANK if index % 4 else GOOD) for index in range(60)]
     rows = crop(make_zip(tmp_path / "blank.zip", contents), workers=2, limits__seconds=0.02)
     outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}

@@ -24,6 +24,7 @@ def another_copy(workflow: Workflow, tmp_path: Path) -> Workflow:
     return other
 
 
+@pytest.mark.slow
 def test_another_copy_does_again_what_differs_and_nothing_else(workflow: Workflow, another_copy: Workflow) -> None:
     assert another_copy.jobs() == {}
     new = make_zip(workflow.folder / "raw_zips/new.zip", [("new.jpg", encoded("bus"))])
@@ -132,6 +133,7 @@ def test_what_is_asked_for_is_done_again(workflow: Workflow) -> None:
     assert workflow.jobs() == {}
 
 
+@pytest.mark.slow
 def test_only_what_is_forced_is_forced(workflow: Workflow) -> None:
     assert workflow.jobs("--force", "output/manifests/images(1).csv") == {"crop_archive": 1}
     assert workflow.jobs("--force", "verify") == {"verify": 1}
@@ -139,6 +141,7 @@ def test_only_what_is_forced_is_forced(workflow: Workflow) -> None:
     assert workflow.jobs() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["summary", "manifests", "Person", ".staging"])
 def test_a_folder_of_the_output_that_is_a_link_is_refused(link: str, workflow: Workflow) -> None:
     elsewhere = workflow.folder / "elsewhere"
