@@ -65,6 +65,7 @@ lint: $(DEV_STAMP) demo-archives ## check style, types and the workflow
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy workflow/scripts/zipcrop
+	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-cache
 	$(BIN)/snakemake --lint $(DEMO)
 
 format: $(DEV_STAMP) ## format the code

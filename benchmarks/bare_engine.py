@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from photos import decoded
-from zipcrop import device as devices
-from zipcrop import engine
-from zipcrop.buckets import Buckets
-from zipcrop.letterbox import Letterbox
-from zipcrop.model import Model
-from zipcrop.persons import Thresholds
+from zipcrop.detect import device as devices
+from zipcrop.detect import engine
+from zipcrop.detect.buckets import Buckets
+from zipcrop.detect.letterbox import Letterbox
+from zipcrop.detect.model import Model
+from zipcrop.detect.persons import Thresholds
 
 BATCH = 16
 

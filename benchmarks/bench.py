@@ -27,7 +27,7 @@ import plot
 import random_weights
 from peers import ROOT, Work
 from process_tree import Usage
-from zipcrop import gpu
+from zipcrop.process import gpu
 
 SECTIONS = ("coco", "large", "fixed", "noop", "scaling")
 Rounds = dict[str, list[float]]

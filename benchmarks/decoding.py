@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 
-from zipcrop import image
-from zipcrop.letterbox import Letterbox
+from zipcrop.detect.letterbox import Letterbox
+from zipcrop.image import codec
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     cv2.setNumThreads(1)
 
     def prepare(data: bytes) -> None:
-        photo = image.decode(data)
+        photo = codec.decode(data)
         Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), 32).apply(photo)
 
     with ThreadPoolExecutor(int(threads)) as executor:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from photos import decoded
-from zipcrop import imports
-from zipcrop.letterbox import Letterbox
-from zipcrop.model import Model
+from zipcrop.detect import restrict
+from zipcrop.detect.letterbox import Letterbox
+from zipcrop.detect.model import Model
 
-imports.restrict_openvino()
+restrict.restrict_openvino()
 
 import openvino as ov  # noqa: E402 - only after it is restricted
 

@@ -17,10 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from store import Store
-from support import ROOT, SETTINGS, WEIGHTS
-
-from zipcrop import source
+from helpers.store import Store
+from helpers.support import ROOT, SETTINGS, WEIGHTS
+from zipcrop.archive import source
 
 SPEED = {"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto", "gpus_per_archive": 1}
 

@@ -16,7 +16,7 @@ from typing import Any
 import process_tree
 from process_tree import Usage
 from zipcrop import settings
-from zipcrop.source import LocalZip
+from zipcrop.archive.source import LocalZip
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"

@@ -32,7 +32,7 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     import torch
     from ultralytics import YOLO
 
-    from zipcrop.letterbox import Letterbox
+    from zipcrop.detect.letterbox import Letterbox
 
     torch.manual_seed(0)
     yolo = YOLO("yolov8s.yaml")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store import Store, without_credentials
-from support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
+
+from helpers.store import Store, without_credentials
+from helpers.support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
 
 Crop = Callable[..., list[dict[str, str]]]
 
@@ -28,8 +29,8 @@ def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def crop_in(model_json: Path) -> Callable[[Path], Crop]:
     """For a folder, what runs the crop job on an archive, with `settings` over the defaults, and gives the manifest;
     output and logs are in that folder."""
-    from zipcrop import job
-    from zipcrop.source import LocalZip
+    from zipcrop.archive.source import LocalZip
+    from zipcrop.job import run
 
     def crop_in(folder: Path) -> Crop:
         def crop(
@@ -43,8 +44,8 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
             **settings: Any,
         ) -> list[dict[str, str]]:
             archive = zip_path.stem
-            job.run(
-                job.Job(
+            run.run(
+                run.Job(
                     archive=archive,
                     zip=str(zip_path),
                     fingerprint=LocalZip(str(zip_path)).fingerprint(),
@@ -84,7 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The server with an empty bucket `raw`, where boto3 in this process and in others finds it, and nothing else."""
-    from zipcrop import object_store
+    from zipcrop.archive import store as object_store
 
     without_credentials(monkeypatch)
     for name, value in server.variables.items():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from support import encoded
+from helpers.support import encoded
 
 STORED, DEFLATE, DEFLATE64, BZIP2, LZMA, ZSTD, XZ, PPMD, AES = 0, 8, 9, 12, 14, 93, 95, 98, 99
 ENCRYPTED, STREAMED, UTF8 = 0x1, 0x8, 0x800

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import pillow_heif
 from PIL import Image
-from support import encoded, photo
+
+from helpers.support import encoded, photo
 
 DAMAGED = "cannot be decoded: damaged, cut off or of an unsupported kind"
 CUT_OFF = "cannot be decoded: cut off"

@@ -14,11 +14,15 @@ import cv2
 import numpy as np
 import pytest
 from images import jpeg_of_empty_scans
-from support import encoded, make_zip
 
-from zipcrop import engine, image, overtime, pool, quantization, worker
-from zipcrop.archive import Limits
+from helpers.support import encoded, make_zip
+from zipcrop.archive.reader import Limits
+from zipcrop.detect import engine
 from zipcrop.errors import MachineError
+from zipcrop.image import codec
+from zipcrop.job import pool, worker
+from zipcrop.prepare import quantize
+from zipcrop.process import overtime
 
 Crop = Callable[..., list[dict[str, str]]]
 GOOD = encoded("zidane", scale=0.3)
@@ -32,7 +36,7 @@ BLANK = cv2.imencode(".png", np.full((3000, 3000), 200, np.uint8))[1].tobytes()
 BLANK_AND_HANGING = cv2.imencode(".png", np.full((3000, 3000), 100, np.uint8))[1].tobytes()
 
 
-def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = image.decode) -> np.ndarray:
+def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = codec.decode) -> np.ndarray:
     if data == DEADLY:
         signal.raise_signal(signal.SIGSEGV)
     if data in (HANGING, BLANK_AND_HANGING):
@@ -43,12 +47,12 @@ def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.
 
 
 def worker_whose_decoder_crashes(connection: Connection, *arguments: Any) -> None:
-    image.decode = decode
+    codec.decode = decode
     worker.main(connection, *arguments)
 
 
 def worker_whose_engine_crashes(connection: Connection, *arguments: Any) -> None:
-    from zipcrop.engine_openvino import OpenVINOEngine
+    from zipcrop.detect.openvino import OpenVINOEngine
 
     OpenVINOEngine.detect = lambda self, batch: signal.raise_signal(signal.SIGILL)  # type: ignore[method-assign]
     worker.main(connection, *arguments)
@@ -178,17 +182,17 @@ def test_an_engine_is_first_used_by_one_thread_alone(
     assert [row["status"] for row in crop(archive)] == ["no_person"] * 40
 
 
-def network_input(data: bytes, size: quantization.InputSize) -> np.ndarray | None:
-    image.decode = decode
-    return quantization.network_input(data, size)
+def network_input(data: bytes, size: quantize.InputSize) -> np.ndarray | None:
+    codec.decode = decode
+    return quantize.network_input(data, size)
 
 
 def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantization, "network_input", network_input)
+    monkeypatch.setattr(quantize, "network_input", network_input)
     contents = [(f"{index}.jpg", {1: DEADLY, 4: HANGING}.get(index, GOOD)) for index in range(6)]
     archive = make_zip(tmp_path / "deadly.zip", contents)
-    with quantization.IsolatedDecoder(quantization.InputSize(320, 32, 100), 3) as decoder:
-        inputs = list(quantization.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
+    with quantize.IsolatedDecoder(quantize.InputSize(320, 32, 100), 3) as decoder:
+        inputs = list(quantize.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
     assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4

@@ -19,17 +19,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fuzz
 import pytest
 from archives import BZIP2, DEFLATE, LZMA, STORED, UTF8, Entry, build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import apng_that_crashes_opencv, bombs_by_header
-from support import make_zip
 
-from zipcrop.manifest import Content, Outcome, Person
-from zipcrop.names import output_names
-from zipcrop.staging import Staging
+import fuzz
+from helpers.support import make_zip
+from zipcrop.job.staging import Staging
+from zipcrop.results.manifest import Content, Outcome, Person
+from zipcrop.results.names import output_names
 
 Crop = Callable[..., list[dict[str, str]]]
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 from images import CASES, MEMBER_MB, SIZE, bombs, bus_file
-from support import ROOT, SETTINGS, make_zip, photo, read_csv
 
 import process_tree
-from zipcrop.source import LocalZip
+from helpers.support import ROOT, SETTINGS, make_zip, photo, read_csv
+from zipcrop.archive.source import LocalZip
 
 Crop = Callable[..., list[dict[str, str]]]
 Rows = list[dict[str, str]]

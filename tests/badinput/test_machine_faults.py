@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import encoded, make_zip
 
-from zipcrop import job, pool, worker
+from helpers.support import encoded, make_zip
+from zipcrop.archive.source import LocalFile
 from zipcrop.errors import MachineError
-from zipcrop.source import LocalFile
+from zipcrop.job import pool, run, worker
 
 Crop = Callable[..., list[dict[str, str]]]
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -208,14 +208,14 @@ def test_an_archive_that_reads_otherwise_once(
 
 def test_a_job_that_reads_otherwise_once(fails_and_then_carries_on: Check) -> None:
     """While it opens the archive, after it has looked at the fingerprint."""
-    really_open = job.ConfirmedArchive
+    really_open = run.ConfirmedArchive
 
     def patch(broken: pytest.MonkeyPatch) -> None:
-        def opened(*arguments: Any) -> job.ConfirmedArchive:
+        def opened(*arguments: Any) -> run.ConfirmedArchive:
             broken.setattr(LocalFile, "read_at", once_zeros(LocalFile.read_at))
             return really_open(*arguments)
 
-        broken.setattr(job, "ConfirmedArchive", opened)
+        broken.setattr(run, "ConfirmedArchive", opened)
 
     said = r".*photos\.zip gave other bytes when it was read again; check the disk, and run again"
     fails_and_then_carries_on(patch, said)
@@ -241,13 +241,13 @@ def test_a_job_without_photos_that_reads_otherwise_once(tmp_path: Path, crop: Cr
 
 def touched_at_the_end(broken: pytest.MonkeyPatch, path: Path) -> None:
     """As by a backup that links the archive, or a copy of it over itself."""
-    original = job.Staging.check_files
+    original = run.Staging.check_files
 
-    def check_files(self: job.Staging, files: Iterable[str]) -> None:
+    def check_files(self: run.Staging, files: Iterable[str]) -> None:
         original(self, files)
         os.utime(path, ns=(1, 1))
 
-    broken.setattr(job.Staging, "check_files", check_files)
+    broken.setattr(run.Staging, "check_files", check_files)
 
 
 def test_an_archive_that_is_touched_while_it_is_read(
@@ -270,13 +270,13 @@ def test_a_damaged_archive_that_is_touched_while_it_is_read(content: str, tmp_pa
     with pytest.MonkeyPatch.context() as touching, pytest.raises(MachineError, match=said):
         touched_at_the_end(touching, path)
         if content == "archive":  # whose files nobody checks
-            failed_rows = job.manifest.failed_archive_rows
+            failed_rows = run.manifest.failed_archive_rows
 
             def touch(*arguments: str) -> list[dict[str, Any]]:
                 os.utime(path, ns=(1, 1))
                 return failed_rows(*arguments)
 
-            touching.setattr(job.manifest, "failed_archive_rows", touch)
+            touching.setattr(run.manifest, "failed_archive_rows", touch)
         crop(path)
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [".staging"]
     rows = crop(path)
@@ -286,7 +286,7 @@ def test_a_damaged_archive_that_is_touched_while_it_is_read(content: str, tmp_pa
 @pytest.mark.parametrize(("function", "after"), [("record", 7), ("publish", 0), ("check_files", 0)])
 def test_a_job_whose_disk_is_full(function: str, after: int, fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
-        broken.setattr(job.Staging, function, failing(getattr(job.Staging, function), errno.ENOSPC, after))
+        broken.setattr(run.Staging, function, failing(getattr(run.Staging, function), errno.ENOSPC, after))
 
     said = r"No space left on device while cropping .*photos\.zip into .*output; free some space and run again"
     fails_and_then_carries_on(patch, said)
@@ -306,9 +306,9 @@ def test_a_disk_that_fills_up_while_results_are_put_in_place(after: int, fails_a
 def test_an_archive_that_changes_while_it_is_read(tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of the results would be the old content's, some the new one's."""
     path = make_zip(tmp_path / "photos.zip", MEMBERS)
-    original = job.Staging.check_files
+    original = run.Staging.check_files
 
-    def check_files(self: job.Staging, files: Iterable[str]) -> None:
+    def check_files(self: run.Staging, files: Iterable[str]) -> None:
         original(self, files)
         path.write_bytes(make_zip(tmp_path / "new.zip", MEMBERS[1:]).read_bytes())
 
@@ -316,7 +316,7 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path: Path, crop: Crop, mo
         monkeypatch.context() as changing,
         pytest.raises(MachineError, match=r"photos\.zip changed since the run began"),
     ):
-        changing.setattr(job.Staging, "check_files", check_files)
+        changing.setattr(run.Staging, "check_files", check_files)
         crop(path)
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [".staging"]
     assert len({row["member_index"] for row in crop(path)}) == len(MEMBERS) - 1

@@ -26,7 +26,7 @@ from archives import (
     outcome,
 )
 
-from zipcrop import summary
+from zipcrop.results import summary
 
 Rows = list[dict[str, str]]
 Crop = Callable[..., Rows]

@@ -1,6 +1,6 @@
 """Runs a crop job by itself, as the rule crop_archive and the end of the run after it do; for jobs that are disturbed.
 
-The only argument is JSON: `zip`, `fingerprint`, `model`, `output`, `log` and `settings`, as `job.Job` has them.
+The only argument is JSON: `zip`, `fingerprint`, `model`, `output`, `log` and `settings`, as `run.Job` has them.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from zipcrop.errors import run_script
 
 
 def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of `job.Job`."""
+    """Those of `run.Job`."""
     return {
         "archive": Path(zip).stem,
         "zip": zip,
@@ -32,11 +32,11 @@ def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settin
 
 
 def main() -> None:
-    from zipcrop import job, staging
+    from zipcrop.job import run, staging
 
     asked = fields(**json.loads(sys.argv[1]))
     try:
-        job.run(job.Job(**asked))
+        run.run(run.Job(**asked))
     finally:
         # At the end of a run, which ends as it would have all the same.
         with contextlib.suppress(OSError):

@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from support import ROOT, SETTINGS, encoded, make_zip
-
-from zipcrop.source import LocalZip
+from helpers.support import ROOT, SETTINGS, encoded, make_zip
+from zipcrop.archive.source import LocalZip
 
 _HERE = Path(__file__).resolve().parent
 # A job takes one; a machine that has other work to do may need some.

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from disk import Disk, mounted, new_disk
 from faulty import Bench, UnavailableError, published, staged
-from support import Workflow, contents, encoded, make_zip
+
+from helpers.support import Workflow, contents, encoded, make_zip
 
 pytestmark = pytest.mark.slow
 

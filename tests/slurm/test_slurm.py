@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from cluster import Cluster, UnavailableError
-from support import Workflow, contents, encoded, make_zip, wait_for
+
+from helpers.support import Workflow, contents, encoded, make_zip, wait_for
 
 pytestmark = pytest.mark.slurm
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support import ROOT
 
 import multiplications
 import photos
 import random_weights
-from zipcrop import engine, weights
-from zipcrop.letterbox import Letterbox
-from zipcrop.model import Model
-from zipcrop.persons import Thresholds
+from helpers.support import ROOT
+from zipcrop.detect import engine
+from zipcrop.detect.letterbox import Letterbox
+from zipcrop.detect.model import Model
+from zipcrop.detect.persons import Thresholds
+from zipcrop.prepare import convert
 
 
 @pytest.mark.slow
@@ -56,7 +57,7 @@ def test_random_weights_find_people_in_the_share_they_promise(size: int, tmp_pat
     images = [cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR) for photo in photos.made(24)]
     share = random_weights.write(tmp_path / "random.pt", images, size)
     assert share == 0.25
-    weights.prepare(tmp_path / "random.pt", tmp_path / "prepared" / "model.json")
+    convert.prepare(tmp_path / "random.pt", tmp_path / "prepared" / "model.json")
     model = Model.read(tmp_path / "prepared" / "model.json")
     detector = engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.25, 0.7, 300))
     boxed = [Letterbox.fit(*image.shape[:2], size, model.stride).apply(image) for image in images]

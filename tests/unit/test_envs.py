@@ -7,7 +7,8 @@ from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
-from support import ROOT
+
+from helpers.support import ROOT
 
 ENVS = ROOT / "envs"
 

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import ROOT, patched_everywhere
 
-from results import people, publish, without
-from zipcrop import files, summary
+from helpers.results import people, publish, without
+from helpers.support import ROOT, patched_everywhere
+from zipcrop import files
 from zipcrop.report import survey, survey_file
+from zipcrop.results import summary
 
 PLANTED: dict[str, Callable[[Path, Path], object]] = {
     "link": lambda path, victim: path.symlink_to(victim),
@@ -151,3 +152,97 @@ def test_the_report_is_flushed_when_it_is_written(script: str, tmp_path: Path) -
     written = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     assert (path, found) == (str(folder), written)
     assert written and all(written.values())
+
+
+def test_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "below" / "target"
+    with files.whole(target) as part:
+        part.mkdir()
+        (part / "old").touch()
+        assert not target.exists()
+    with pytest.raises(OSError), files.whole(target) as part:
+        part.mkdir()
+        raise OSError
+    assert list(target.parent.rglob("*")) == [target, target / "old"]
+    with files.whole(target) as part:
+        part.write_text("what a kill leaves")
+        part.rename(tmp_path / "left")
+        target.rename(tmp_path / "before")
+        part.write_text("new")
+    (tmp_path / "left").rename(part)
+    with files.whole(target) as part:
+        assert not part.exists()
+        part.write_text("newest")
+    assert [path.read_text() for path in target.parent.iterdir()] == ["newest"]
+
+
+def test_what_becomes_whole_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it gets its name, since a file system may keep the name and lose the content."""
+    done: list[tuple[str, str]] = []
+    sync, fsync, replace = files.sync, os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        done.append((f"flush {path.name}", path.read_text() if path.is_file() else ""))
+        fsync(descriptor)
+
+    def note_sync(path: Path) -> None:
+        done.append((f"sync {path.name}", "".join(each.read_text() for each in path.iterdir())))
+        sync(path)
+
+    def note_replace(path: Path, target: Path) -> Path:
+        done.append((f"rename {path.name}", target.name))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(files, "sync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    with files.whole(tmp_path / "file") as part:
+        part.write_text("content")
+    with files.whole(tmp_path / "folder") as part:
+        part.mkdir()
+        (part / "x").write_text("content")
+    assert done == [
+        ("flush .file.part", "content"),
+        ("rename .file.part", "file"),
+        (f"flush {tmp_path.name}", ""),
+        ("sync .folder.part", "content"),
+        ("rename .folder.part", "folder"),
+        (f"flush {tmp_path.name}", ""),
+    ]
+
+
+def test_what_cannot_be_flushed_does_not_become_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError), files.whole(tmp_path / "file") as part:
+        part.write_text("new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_no_link_is_followed_from_where_something_becomes_whole(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/x").write_text("another's")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("a", ".a.part", ".b.part"):
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+    (folder / "b").symlink_to(tmp_path / "elsewhere/x")
+    with files.whole(folder / "a") as part:
+        part.mkdir()
+        (part / "x").write_text("mine")
+    with files.whole(folder / "b") as part:
+        part.write_text("mine")
+    assert [(folder / name).read_text() for name in ("a/x", "b")] == ["mine", "mine"]
+    assert (tmp_path / "elsewhere/x").read_text() == "another's"
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+
+
+def test_the_longest_names_become_whole(tmp_path: Path) -> None:
+    for name in ("ü" * 127, "x" * 255, f"{'x' * 254}y"):
+        with files.whole(tmp_path / name) as part:
+            part.write_text(name)
+    assert {path.name for path in tmp_path.iterdir()} == {path.read_text() for path in tmp_path.iterdir()}

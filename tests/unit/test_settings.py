@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support import ROOT
 
+from helpers.support import ROOT
 from zipcrop import settings
 from zipcrop.errors import ConfigError
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, make_zip, read_csv
 
-from results import failed, people, publish
+from helpers.results import failed, people, publish
+from helpers.support import ROOT, make_zip, read_csv
 
 
 def summarize(folder: Path, **environment: str) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT
 
+from helpers.support import ROOT
 from make_archives import MAN_IN_BLACK, PAVEMENT, ROOF, TREE, TWO_MEN, photo
-from zipcrop import weights
+from zipcrop.detect import weights
 
 
 def test_two_steps_make_weights_and_a_record(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from pycocotools.coco import COCO
-from support import ROOT, Workflow, encoded, make_zip
+
+from helpers.support import ROOT, Workflow, encoded, make_zip
 
 YOLO = "exports={yolo: true}"
 

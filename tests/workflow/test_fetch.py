@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from support import WEIGHTS, Workflow
+
+from helpers.support import WEIGHTS, Workflow
 
 
 class Server:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import Workflow, encoded, make_zip, patched_everywhere
 
-from zipcrop import gpu
+from helpers.support import Workflow, encoded, make_zip, patched_everywhere
+from zipcrop.process import gpu
 
 DRIVER = """
 class NVMLError(Exception):
@@ -61,7 +61,7 @@ class Pretended:
         self.folder = folder
         # Leases hold for the whole machine: with the same GPUs, tests that run at once would share them.
         self.uuids = [f"GPU-{number}-{uuid.uuid4()}" for number in range(4)]
-        self.environment = patched_everywhere(folder, "zipcrop.engine", ENGINE)
+        self.environment = patched_everywhere(folder, "zipcrop.detect.engine", ENGINE)
         (folder / "pynvml.py").write_text(f"UUIDS = {self.uuids}\n{DRIVER}")
 
     def used(self) -> list[tuple[str, str, str]]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import Workflow, contents, encoded, journalled, make_zip, patched_everywhere, wait_for
 
-from zipcrop.staging import Staging
+from helpers.support import Workflow, contents, encoded, journalled, make_zip, patched_everywhere, wait_for
+from zipcrop.job.staging import Staging
 
 ARCHIVES = {"images(1)": 90, "sub/it's": 60, "few": 5}
 # What one job holds at most: two chunks for its only worker.
@@ -63,7 +63,7 @@ def fresh(uninterrupted: Workflow, tmp_path: Path) -> Workflow:
 @pytest.fixture
 def counting(tmp_path: Path) -> Iterator[tuple[dict[str, str], Callable[[], int]]]:
     """An environment in which photos are counted as they are decoded, and what gives their number."""
-    environment = patched_everywhere(tmp_path / "counter", "zipcrop.image", COUNTER)
+    environment = patched_everywhere(tmp_path / "counter", "zipcrop.image.codec", COUNTER)
     decoded = tmp_path / "decoded"
     decoded.touch()
     yield {**environment, "DECODED": str(decoded)}, lambda: decoded.stat().st_size

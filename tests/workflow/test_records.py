@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Workflow, contents, encoded, make_zip, patched_everywhere
+
+from helpers.support import Workflow, contents, encoded, make_zip, patched_everywhere
 
 ALL = {"crop_archive": 2, "summarize": 1}
 
@@ -108,7 +109,7 @@ def patch(module):
 def test_a_job_that_fails_leaves_what_was_there(workflow: Workflow, tmp_path: Path) -> None:
     before = published(workflow)
     records = {path: path.read_bytes() for path in (workflow.folder / "output/manifests").rglob("*.json")}
-    failing = patched_everywhere(tmp_path / "failing", "zipcrop.staging", FAILING)
+    failing = patched_everywhere(tmp_path / "failing", "zipcrop.job.staging", FAILING)
     for arguments, config in (((), ["confidence=0.5"]), (("--forcerun", "crop_archive"), [])):
         result = workflow.run(*arguments, config=config, env=failing)
         assert result.returncode == 1 and "not done: 2 of 2 archives" in result.stdout, result.stdout

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import SECTIONS, Report, browser_page
 from playwright.sync_api import Page
-from support import ROOT, Workflow, make_zip, read_csv
 
-from results import Photo, failed, people, publish, without
-from zipcrop import summary
+from helpers.browser import SECTIONS, Report, browser_page
+from helpers.results import Photo, failed, people, publish, without
+from helpers.support import ROOT, Workflow, make_zip, read_csv
 from zipcrop.report import pages, plots
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey
+from zipcrop.results import summary
 
 PLOTS = 6
 LISTS = [

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from store import Store
-from support import Workflow, encoded, make_zip
+
+from helpers.store import Store
+from helpers.support import Workflow, encoded, make_zip
 
 ARCHIVES = ["images(1).zip", "-Größe [2]/it's #1.ZIP", "broken.zip"]
 

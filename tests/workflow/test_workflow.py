@@ -11,7 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support import ROOT, WEIGHTS, Workflow, encoded, make_zip, without_network
+
+from helpers.support import ROOT, WEIGHTS, Workflow, encoded, make_zip, without_network
 
 ALL = {"crop_archive": 2, "summarize": 1}
 

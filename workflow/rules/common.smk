@@ -11,23 +11,13 @@ from snakemake.io import IOFile
 SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
-from zipcrop import (
-    catalog,
-    device,
-    errors,
-    files,
-    layout,
-    lock,
-    manifest,
-    model,
-    plan,
-    progress,
-    settings,
-    source,
-    staging,
-    summary_state,
-)
-from zipcrop.exports import EXPORTS_VERSION
+from zipcrop.archive import catalog, source
+from zipcrop.detect import device, model
+from zipcrop import errors, files, settings
+from zipcrop.results import layout, manifest, summary_state
+from zipcrop.process import lock, progress
+from zipcrop.job import plan, staging
+from zipcrop.results.exports import EXPORTS_VERSION
 from zipcrop.report import REPORT_VERSION, caption, label, survey_file
 
 # Rules call `python`. Under --sdm conda that is the environment's; otherwise it must be the one that runs Snakemake, even

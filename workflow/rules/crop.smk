@@ -1,4 +1,4 @@
-# The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.plan`), and not by
+# The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.job.plan`), and not by
 # what Snakemake remembers: hence `untracked`, and what `prepared_model` does beside.
 rule crop_archive:
     input:

@@ -12,7 +12,8 @@ def main() -> None:
     import argparse
     import json
 
-    from zipcrop import job, orphan
+    from zipcrop.job import run
+    from zipcrop.process import orphan
 
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("archive", "zip", "fingerprint"):
@@ -28,7 +29,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     # Snakemake's end must be the job's, too, or it would get in the way of the next run.
     orphan.end_with_parent()
-    job.run(job.Job(**options.pop("speed"), **options))
+    run.run(run.Job(**options.pop("speed"), **options))
 
 
 # Spawned workers import this file again: without the guard each would start workers of its own, for ever.

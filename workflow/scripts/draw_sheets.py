@@ -9,7 +9,7 @@ from zipcrop.errors import machine_faults, run_script
 
 def main() -> None:
     # Imports are here, since each process that decodes pictures imports this file again.
-    from zipcrop import exports, files
+    from zipcrop import files
     from zipcrop.report import survey_file
     from zipcrop.report.pictures import Pictures
 
@@ -22,8 +22,8 @@ def main() -> None:
     options = parser.parse_args()
     with machine_faults(f"writing {options.crops.parent}"):
         with (
-            exports.whole(options.crops) as crops,
-            exports.whole(options.photos) as photos,
+            files.whole(options.crops) as crops,
+            files.whole(options.photos) as photos,
             Pictures(options.threads, options.seconds, options.megapixels) as pictures,
         ):
             survey = survey_file.read(options.survey)

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from zipcrop import coco, exports
 from zipcrop.errors import machine_faults, run_script
+from zipcrop.results import coco, exports
 
 
 def main() -> None:

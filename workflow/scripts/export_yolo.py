@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from zipcrop import exports, yolo
 from zipcrop.errors import machine_faults, run_script
+from zipcrop.results import exports, yolo
 
 
 def main() -> None:

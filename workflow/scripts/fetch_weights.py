@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from zipcrop.errors import run_script
-from zipcrop.weights import fetch
+from zipcrop.prepare.fetch import fetch
 
 if __name__ == "__main__":
     run_script(lambda: fetch(Path(sys.argv[1])))

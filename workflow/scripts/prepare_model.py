@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from zipcrop.errors import run_script
-from zipcrop.weights import prepare
+from zipcrop.prepare.convert import prepare
 
 if __name__ == "__main__":
     run_script(lambda: prepare(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

@@ -4,8 +4,11 @@ import argparse
 from collections.abc import Collection
 from pathlib import Path
 
-from zipcrop import catalog, layout, staging, summary
+from zipcrop.archive import catalog
 from zipcrop.errors import ResultsError, machine_faults, run_script
+from zipcrop.job import staging
+from zipcrop.results import layout, summary
+from zipcrop.results.prune import remove
 from zipcrop.terminal import say
 
 
@@ -28,11 +31,11 @@ def prune(output: Path, live: Collection[str], upload_to: str) -> None:
     for archive in orphans:
         try:
             if upload_to != "none":
-                from zipcrop import upload  # which takes long to import
+                from zipcrop.results import upload  # which takes long to import
 
                 upload.remove(output, archive, live, upload_to.rstrip("/"))
                 upload.marker(output, archive).unlink(missing_ok=True)
-            others = summary.remove(output, archive, live)
+            others = remove(output, archive, live)
         except ResultsError as error:
             say(f"warning: which files are those of {archive} cannot be told, since {error.what}; delete them yourself")
             continue

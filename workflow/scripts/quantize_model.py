@@ -4,9 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
-from zipcrop import catalog, quantization
-from zipcrop.archive import Limits
+from zipcrop.archive import catalog
+from zipcrop.archive.reader import Limits
 from zipcrop.errors import run_script
+from zipcrop.prepare import quantize
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     options = parser.parse_args()
     limits = Limits(*(options.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
     archives = [found.place for found in catalog.find_archives(options.raw_zips).values()]
-    quantization.quantize(
+    quantize.quantize(
         options.model,
         options.target,
         archives,

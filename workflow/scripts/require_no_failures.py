@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from zipcrop.errors import run_script
-from zipcrop.summary import require_no_failures
+from zipcrop.results.summary import require_no_failures
 
 if __name__ == "__main__":
     run_script(lambda: require_no_failures(Path(sys.argv[1])))

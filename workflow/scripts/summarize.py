@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from zipcrop import catalog, manifest, summary
+from zipcrop.archive import catalog
 from zipcrop.errors import machine_faults, run_script
+from zipcrop.results import manifest, summary
 from zipcrop.terminal import say
 
 MOST_LINES = 20

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from zipcrop import summary
 from zipcrop.errors import machine_faults, run_script
 from zipcrop.report import survey, survey_file
+from zipcrop.results import summary
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from zipcrop import exports, layout, upload
+from zipcrop import files
 from zipcrop.errors import machine_faults, run_script
+from zipcrop.results import layout, upload
 from zipcrop.terminal import say
 
 
@@ -21,7 +22,7 @@ def main() -> None:
             count, others = upload.summaries(options.output, options.url), []
         else:
             count, others = upload.archive(options.output, options.archive, options.url)
-        with exports.whole(options.done) as part:
+        with files.whole(options.done) as part:
             part.write_text(json.dumps({"url": options.url, "files": count}) + "\n", encoding="utf-8")
     if others:
         say(f"warning: {layout.left_alone(options.archive, others)}")

@@ -5,8 +5,8 @@ import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zipcrop import layout, manifest, verification
 from zipcrop.errors import MachineError, run_script
+from zipcrop.results import layout, manifest, verify
 from zipcrop.terminal import say
 
 MOST_LINES = 20
@@ -21,7 +21,7 @@ def main() -> None:
     archives = list(layout.archives_with_manifests(options.output))
     bad = []
     with ThreadPoolExecutor(options.threads) as pool:
-        found = pool.map(lambda archive: list(verification.problems(options.output, archive)), archives)
+        found = pool.map(lambda archive: list(verify.problems(options.output, archive)), archives)
         for archive, problems in zip(archives, found, strict=True):
             bad += [archive] if problems else []
             for problem in problems[:MOST_LINES]:

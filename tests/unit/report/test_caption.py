@@ -6,14 +6,15 @@ from types import SimpleNamespace
 
 import jinja2
 import pytest
-from browser import SECTIONS
 from docutils.core import publish_parts
-from support import ROOT
 
-from results import Photo, failed, people, publish, without
-from zipcrop import settings, summary
+from helpers.browser import SECTIONS
+from helpers.results import Photo, failed, people, publish, without
+from helpers.support import ROOT
+from zipcrop import settings
 from zipcrop.report import caption, survey_file
 from zipcrop.report.survey import survey
+from zipcrop.results import summary
 
 
 def test_there_are_no_figures_before_the_first_run(tmp_path: Path) -> None:

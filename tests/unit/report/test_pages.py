@@ -7,14 +7,14 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from support import WEIGHTS
 
-from results import Photo, failed, people, publish, without
-from zipcrop import summary
-from zipcrop.model import sha256
+from helpers.results import Photo, failed, people, publish, without
+from helpers.support import WEIGHTS
+from zipcrop.detect.model import sha256
 from zipcrop.report import pages
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey
+from zipcrop.results import summary
 
 UGLY = '<script>alert("1")</script> &amp; {x}.jpg'
 

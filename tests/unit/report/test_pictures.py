@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import encoded
 
-from zipcrop import image
+from helpers.support import encoded
+from zipcrop.image import codec
 from zipcrop.report import thumbnail
 from zipcrop.report.pictures import Pictures
 
@@ -22,7 +22,7 @@ HUGE = encoded("empty", scale=0.4)
 
 
 def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarray | None:
-    original = image.decode
+    original = codec.decode
 
     def decode(data: bytes, reduction: int = 1) -> np.ndarray:
         if data == DEADLY:
@@ -33,11 +33,11 @@ def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarra
             raise MemoryError
         return original(data, reduction)
 
-    image.decode = decode
+    codec.decode = decode
     try:
         return real(path, width, height, megapixels)
     finally:
-        image.decode = original
+        codec.decode = original
 
 
 real = thumbnail.of_file

@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from results import Photo, failed, people, publish, without
-from zipcrop import summary
+from helpers.results import Photo, failed, people, publish, without
 from zipcrop.report import plots
 from zipcrop.report.survey import survey
+from zipcrop.results import summary
 
 
 def draw(tmp_path: Path, archives: dict[str, list[Photo] | None]) -> dict[str, str]:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results import failed, people, publish, without
-from zipcrop import summary
+from helpers.results import failed, people, publish, without
 from zipcrop.report import sheet, sheets
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.sheets import Sampling
 from zipcrop.report.survey import survey
+from zipcrop.results import summary
 
 USUAL = Sampling(seed=0, sheets=10, crops_per_sheet=6, photos_per_sheet=4)
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import HEIGHT, WIDTH, failed, people, publish, without
-from zipcrop import summary
-from zipcrop.crop import crop_slice
+from helpers.results import HEIGHT, WIDTH, failed, people, publish, without
+from zipcrop.image.crop import crop_slice
 from zipcrop.report import survey_file
 from zipcrop.report.survey import _crop_place, _read, survey
+from zipcrop.results import summary
 
 
 def of(output: Path, list_length: int = 24, failures_listed: int = 1000) -> dict[str, Any]:

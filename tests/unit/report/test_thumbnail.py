@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support import encoded
 
+from helpers.support import encoded
 from zipcrop.report import thumbnail
 
 load = functools.partial(thumbnail.of_file, width=100, height=100, megapixels=100)

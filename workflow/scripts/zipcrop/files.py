@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import hashlib
 import io
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -125,3 +127,30 @@ def sync(path: Path) -> None:
     if code not in _CANNOT:
         raise OSError(code, os.strerror(code), str(path))
     os.sync()
+
+
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A place beside `target`, empty, for the `with` block to write a file or folder to, which becomes `target` at its
+    end, once it is on the disk, or is removed if the block fails. What an earlier run has left there when it was killed
+    is removed, too. Raises OSError."""
+    part = target.with_name(f".{_short(target.name)}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove(part)
+    try:
+        yield part
+        if part.is_dir():
+            sync(part)
+        else:
+            flush(part)
+        if target.is_dir():
+            remove(target)
+        part.replace(target)
+        flush(target.parent)
+    finally:
+        remove(part)
+
+
+def _short(name: str) -> str:
+    """`name`, or another one for it if it leaves no room for more in a file's name."""
+    return name if len(os.fsencode(name)) < 240 else hashlib.sha256(os.fsencode(name)).hexdigest()[:16]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from zipcrop.progress import in_words
+from zipcrop.process.progress import in_words
 from zipcrop.report import REPORT_VERSION, survey_file
 from zipcrop.report.label import counted
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zipcrop import layout, summary
 from zipcrop.report.picks import Entry, as_entries
+from zipcrop.results import layout, summary
 
 COPIES_NAMED = 10
 """Of each photo."""

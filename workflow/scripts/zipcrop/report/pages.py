@@ -14,10 +14,10 @@ import pandas as pd
 from itables.javascript import generate_init_offline_itables_html
 from markupsafe import Markup
 
-from zipcrop import summary
 from zipcrop.report import thumbnail
 from zipcrop.report.picks import CROWD, Entry
 from zipcrop.report.pictures import Pictures
+from zipcrop.results import summary
 
 _PICTURE = (220, 220)
 """Most width and height of a picture in a list, pixels."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipcrop.isolation import Isolation
+from zipcrop.image import opencv
+from zipcrop.process.isolation import Isolation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ class Pictures(Isolation):
     def __init__(self, threads: int, seconds: float, megapixels: float) -> None:
         """In up to as many processes as `threads`. A picture that takes more than `seconds`, or has more than
         `megapixels`, cannot be shown."""
-        super().__init__(min(threads, _MOST_PROCESSES), seconds, megapixels)
+        super().__init__(min(threads, _MOST_PROCESSES), seconds, functools.partial(opencv.prepare, megapixels))
         self._megapixels = megapixels
 
     def thumbnails(self, paths: Iterable[Path], width: int, height: int) -> Iterator[np.ndarray | None]:

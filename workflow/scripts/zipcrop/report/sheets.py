@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zipcrop import manifest
-from zipcrop.layout import is_own
 from zipcrop.report import sheet
 from zipcrop.report.label import counted
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.sheet import Layout, Tile
+from zipcrop.results import manifest
+from zipcrop.results.layout import is_own
 
 Row = dict[str, str]
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zipcrop import layout, summary
 from zipcrop.report import REPORT_VERSION, distributions, duplicates
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, HEIGHT_EDGES
 from zipcrop.report.distributions import Distributions
 from zipcrop.report.picks import CROWD, Entry, Failures, Picks, as_entries
+from zipcrop.results import layout, summary
 
 _MOST_REASONS = 20
 _NUMBERS = ["width", "height", "confidence", "x1", "y1", "x2", "y2"]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zipcrop import exports
+from zipcrop import files
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -19,5 +19,5 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(survey: dict[str, Any], path: Path) -> None:
     """Writes a survey as JSON, whole or not at all."""
-    with exports.whole(path) as part:
+    with files.whole(path) as part:
         part.write_text(json.dumps(survey, indent=1, allow_nan=False), encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from zipcrop import image, jpeg
+from zipcrop.image import codec, jpeg
 
 Box = Sequence[float]
 _BOX_COLOUR = (0, 94, 213)  # BGR of the vermilion of the plots
@@ -30,11 +30,11 @@ def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarra
     """
     try:
         data = _read(path)
-        size = image.header_size(data)
+        size = codec.header_size(data)
         if size is not None and size[0] * size[1] > megapixels * 1e6:
             return None
-        decoded = image.decode(data, _reduction(data, size, width, height))
-    except (OSError, image.ImageError):
+        decoded = codec.decode(data, _reduction(data, size, width, height))
+    except (OSError, codec.ImageError):
         return None
     return _fit(decoded, width, height)
 

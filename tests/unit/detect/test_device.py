@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from zipcrop.detect import device
+from zipcrop.errors import MachineError
+from zipcrop.process import gpu
+from zipcrop.process.gpu import GPU
+
+TWO = [GPU("0", "GPU-a"), GPU("1", "GPU-b")]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wanted_device", "wanted_engine", "chosen"),
+    [
+        ([], "auto", "auto", ("cpu", "openvino")),
+        ([], "cpu", "torch", ("cpu", "torch")),
+        (TWO, "auto", "auto", ("cuda", "torch")),
+        (TWO, "auto", "torch", ("cuda", "torch")),
+        (TWO, "auto", "openvino", ("cpu", "openvino")),
+        (TWO, "cpu", "auto", ("cpu", "openvino")),
+        (TWO, "cuda", "auto", ("cuda", "torch")),
+    ],
+)
+def test_choice(
+    gpus: list[GPU], wanted_device: str, wanted_engine: str, chosen: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "visible", lambda: gpus)
+    assert device.choose(wanted_device, wanted_engine, "f32") == chosen
+
+
+def test_int8_is_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "visible", lambda: TWO)
+    assert device.choose("auto", "auto", "int8") == ("cpu", "openvino")
+
+
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "visible", list)
+    with pytest.raises(MachineError, match="no GPU to be seen; set device to auto or cpu"):
+        device.choose("cuda", "auto", "f32")
+
+
+@pytest.mark.parametrize(
+    ("workers", "kind", "threads", "gpus", "count"),
+    [
+        (3, "cpu", 8, 0, 3),
+        ("auto", "cpu", 1, 0, 1),
+        ("auto", "cpu", 8, 0, 1),
+        ("auto", "cpu", 9, 0, 1),
+        ("auto", "cpu", 14, 0, 2),
+        ("auto", "cpu", 64, 0, 8),
+        ("auto", "cuda", 2, 1, 1),
+        ("auto", "cuda", 8, 1, 2),
+        ("auto", "cuda", 64, 1, 4),
+        ("auto", "cuda", 2, 4, 4),
+        ("auto", "cuda", 64, 4, 16),
+        (2, "cuda", 64, 2, 2),
+    ],
+)
+def test_worker_count(workers: int | str, kind: device.Device, threads: int, gpus: int, count: int) -> None:
+    assert device.worker_count(workers, kind, threads, gpus) == count

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers.support import photo
+from zipcrop.detect.letterbox import Letterbox
+
+SIZES = [(480, 640), (640, 480), (1080, 1920), (1080, 810), (333, 500), (1, 5000), (5000, 1), (640, 640), (17, 23)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("size", [320, 640])
+def test_same_pixels_as_ultralytics(height: int, width: int, size: int) -> None:
+    from ultralytics.data.augment import LetterBox
+
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    letterbox = Letterbox.fit(height, width, size, 32)
+    ours = letterbox.apply(image)
+    assert ours.shape[:2] == letterbox.shape
+    np.testing.assert_array_equal(ours, LetterBox((size, size), auto=True, stride=32)(image=image))
+
+
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (321, 640), (427, 640), (500, 375), (1365, 2048)])
+def test_same_boxes_as_ultralytics(height: int, width: int) -> None:
+    import torch
+    from ultralytics.utils.ops import scale_boxes
+
+    letterbox = Letterbox.fit(height, width, 640, 32)
+    boxes = np.random.default_rng(1).uniform(-20, 660, (50, 4)).astype(np.float32)
+    theirs = scale_boxes(letterbox.shape, torch.from_numpy(boxes.copy()), (height, width)).numpy()
+    np.testing.assert_allclose(letterbox.to_image(boxes), theirs, rtol=1e-5, atol=1e-3)
+
+
+def test_smallest_rectangle() -> None:
+    assert Letterbox.fit(*photo("zidane").shape[:2], 640, 32).shape == (384, 640)
+
+
+def test_boxes_are_clipped_to_the_image() -> None:
+    letterbox = Letterbox.fit(480, 640, 640, 32)
+    (box,) = letterbox.to_image(np.array([[-50, -50, 900, 900]], np.float32))
+    assert box.tolist() == [0, 0, 640, 480]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size", "reduction"),
+    [
+        (4032, 3024, 640, 4),  # an eighth is 504 pixels wide
+        (3024, 4032, 640, 4),
+        (5120, 3840, 640, 8),
+        (5119, 3839, 640, 8),  # rounded up by the decoder
+        (1279, 700, 640, 2),
+        (1278, 700, 640, 1),
+        (640, 480, 640, 1),
+        (100, 50, 640, 1),
+        (9000, 3, 640, 8),
+    ],
+)
+def test_reduction_never_goes_below_the_letterbox(width: int, height: int, size: int, reduction: int) -> None:
+    letterbox = Letterbox.fit(height, width, size, 32)
+    assert letterbox.reduction() == reduction
+    if reduction > 1:
+        assert -(-width // reduction) >= letterbox.scaled_width and -(-height // reduction) >= letterbox.scaled_height

@@ -1,0 +1,224 @@
+"""The pool with workers that do no work but die in every way; real workers are in tests/badinput/test_crashes.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import MutableSequence, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from zipcrop.errors import MachineError
+from zipcrop.job import pool
+from zipcrop.process import gpu
+from zipcrop.process.gpu import GPU, Lease
+from zipcrop.process.overtime import Overtime
+from zipcrop.process.watchdog import Board
+from zipcrop.results.manifest import Outcome
+from zipcrop.results.names import OutputName
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeTask:
+    deadly: frozenset[int] = frozenset()
+    dead_at_start: bool = False
+    deadly_while_loading: bool = False
+    """The deadly members kill it before its engine has worked, if it has got them by then."""
+    broken_engine: bool = False
+    """It dies as soon as the engine is used."""
+    fault: str = ""
+    hanging: frozenset[int] = frozenset()
+    far_more: frozenset[int] = frozenset()
+    """Those that declare far more than their bytes hold."""
+    seconds: float = 2.0
+    out_of_memory: frozenset[int] = frozenset()
+    killed: frozenset[int] = frozenset()
+    """Members at which somebody kills the worker."""
+    tries: Path | None = None
+    """A file that counts deaths; the worker dies only of the first `deaths` of them."""
+    deaths: int = 1 << 30
+    stuck_engine: bool = False
+    chunk: int = 8
+    threads: int = 1
+    log: Path = Path("some.log")
+    zip: str = "some.zip"
+
+
+def fake_worker(
+    connection: Connection,
+    places: Sequence[int],
+    account: tuple[MutableSequence[float], int],
+    task: FakeTask,
+    lease: Lease | None,
+    careful: bool,
+) -> None:
+    board, overtime = Board(places), Overtime(*account, task.seconds)
+    if task.dead_at_start:
+        os._exit(3)
+    if task.broken_engine:
+        if not careful:
+            connection.recv()
+        os.kill(os.getpid(), signal.SIGILL)
+    if task.deadly_while_loading and not careful:
+        indices = dict(connection.recv())
+        if task.deadly & set(indices):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        for index in indices:
+            connection.send(("outcome", Outcome(index, "skipped", str(os.getpid()))))
+    connection.send(("ready", None))
+    while (members := connection.recv()) is not None:
+        for index, name in members:
+            assert name == NAMES[index]
+            if index in task.deadly | task.out_of_memory | task.killed and dies(task):
+                if index in task.out_of_memory:
+                    os._exit(pool.worker.OUT_OF_MEMORY)
+                os.kill(os.getpid(), signal.SIGSEGV if index in task.deadly else signal.SIGKILL)
+            if index in task.hanging:
+                with board.member(index), overtime.spent(index in task.far_more):
+                    time.sleep(60)
+            if task.stuck_engine:
+                with board.inference():
+                    time.sleep(60)
+            if task.fault:
+                connection.send(("fault", task.fault))
+                time.sleep(60)
+            time.sleep(0.002)
+            connection.send(("outcome", Outcome(index, "skipped", lease.gpu.name if lease else str(os.getpid()))))
+
+
+def dies(task: FakeTask) -> bool:
+    if task.tries is None:
+        return True
+    with task.tries.open("ab") as file:
+        file.write(b".")
+    return task.tries.stat().st_size <= task.deaths
+
+
+NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
+
+
+@pytest.fixture(autouse=True)
+def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool.worker, "main", fake_worker)
+
+
+def run(task: FakeTask, members: int, workers: int, leases: Sequence[Lease] = ()) -> list[Outcome]:
+    return list(pool.Pool(task, NAMES, workers, leases).run(range(members)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_member_has_one_outcome(workers: int) -> None:
+    assert sorted(outcome.index for outcome in run(FakeTask(), 100, workers)) == list(range(100))
+
+
+def test_workers_share_the_members() -> None:
+    assert len({outcome.reason for outcome in run(FakeTask(), 200, 2)}) == 2
+
+
+def test_workers_spread_over_the_gpus(tmp_path: Path) -> None:
+    with gpu.lease([GPU("2", "GPU-2"), GPU("GPU-x", "GPU-x")], 2, tmp_path) as leases:
+        assert {outcome.reason for outcome in run(FakeTask(), 200, 4, leases)} == {"2", "GPU-x"}
+
+
+def test_a_worker_that_dies_is_replaced_on_its_gpu(tmp_path: Path) -> None:
+    with gpu.lease([GPU("0", "GPU-0"), GPU("1", "GPU-1")], 2, tmp_path) as leases:
+        outcomes = run(FakeTask(deadly=frozenset({0})), 200, 2, leases)
+    assert [outcome.index for outcome in outcomes if outcome.status == "failed"] == [0]
+    assert {"0", "1"} <= {outcome.reason for outcome in outcomes[100:]}
+
+
+def test_nothing_to_do_starts_nothing() -> None:
+    assert run(FakeTask(dead_at_start=True), 0, 2) == []
+
+
+@pytest.mark.parametrize("deadly", [{0}, {99}, {17, 18, 60}])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_deadly_member_is_found_and_the_others_are_done(deadly: set[int], workers: int) -> None:
+    outcomes = run(FakeTask(frozenset(deadly)), 100, workers)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(100))
+    failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    assert failed == dict.fromkeys(deadly, "the process that worked on it was killed by SIGSEGV")
+
+
+@pytest.mark.parametrize("deadly", [{0}, {17, 18, 60}])
+def test_a_member_that_kills_while_the_engine_loads_is_found(deadly: set[int]) -> None:
+    outcomes = run(FakeTask(frozenset(deadly), deadly_while_loading=True), 100, 2)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(100))
+    assert {outcome.index for outcome in outcomes if outcome.status == "failed"} == deadly
+
+
+def test_a_worker_that_cannot_start_fails_the_job() -> None:
+    with pytest.raises(MachineError, match=r"a worker process ended with exit status 3 .*see some.log"):
+        run(FakeTask(dead_at_start=True), 10, 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_engine_that_crashes_when_it_is_used_fails_the_job_and_no_member(workers: int) -> None:
+    with pytest.raises(MachineError, match=r"a worker process was killed by SIGILL while it loaded the engine"):
+        run(FakeTask(broken_engine=True), 10, workers)
+
+
+def test_a_fault_of_the_machine_fails_the_job_and_leaves_no_process() -> None:
+    with pytest.raises(MachineError, match=r"^the disk is full$"):
+        run(FakeTask(fault="the disk is full"), 10, 2)
+    import multiprocessing
+
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_member_that_hangs_is_given_up_and_the_others_are_done(workers: int) -> None:
+    outcomes = run(FakeTask(hanging=frozenset({3, 40})), 50, workers)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(50))
+    failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    assert failed == dict.fromkeys((3, 40), "was not decoded and written within 2 s (limits.seconds)")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_time_at_what_declares_far_more_outlives_the_worker_that_hung_in_it(workers: int) -> None:
+    task = FakeTask(hanging=frozenset({3, 40}), far_more=frozenset({40}))
+    used = pool.Pool(task, NAMES, workers)  # type: ignore[arg-type]
+    assert len(list(used.run(range(50)))) == 50
+    assert Overtime(used._account, 0, 1).taken() == task.seconds
+
+
+def test_an_engine_that_hangs_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_INFERENCE_SECONDS", 2.0)
+    with pytest.raises(MachineError, match="the engine has not answered for 2 s"):
+        run(FakeTask(stuck_engine=True), 10, 1)
+
+
+def test_a_member_that_needs_too_much_memory_is_found() -> None:
+    outcomes = run(FakeTask(out_of_memory=frozenset({5})), 20, 2)
+    assert sorted(outcome.index for outcome in outcomes) == list(range(20))
+    failed = {outcome.index: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    assert failed == {5: "the process that worked on it ran out of memory"}
+    # Short memory is no property of the photo: a job that carries on tries it again.
+    assert [outcome.again for outcome in outcomes if outcome.status == "failed"] == [True]
+
+
+def test_a_member_that_somebody_keeps_killing_fails_the_job() -> None:
+    said = r"member 5 of some\.zip, alone, was killed by SIGKILL, .*; see that there is memory enough"
+    with pytest.raises(MachineError, match=said):
+        run(FakeTask(killed=frozenset({5})), 20, 2)
+
+
+@pytest.mark.parametrize("kind", ["deadly", "out_of_memory", "killed"])
+def test_a_member_that_dies_for_a_while_only_is_done(kind: str, tmp_path: Path) -> None:
+    # Together with others, or as one of them; and alone.
+    task = FakeTask(**{kind: frozenset({5})}, tries=tmp_path / "tries", deaths=2)  # type: ignore[arg-type]
+    outcomes = run(task, 20, 2)
+    assert {outcome.index: outcome.status for outcome in outcomes} == dict.fromkeys(range(20), "skipped")
+
+
+def test_of_very_many_that_crash_few_are_tried_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pool, "_MOST_CRASHES_TRIED_ALONE", 1)
+    task = FakeTask(deadly=frozenset(range(4)), tries=tmp_path / "tries")
+    outcomes = run(task, 4, 1)
+    assert [outcome.again for outcome in outcomes if outcome.status == "failed"] == [False] * 4
+    # By twos, and each by itself; one of them once more.
+    assert (tmp_path / "tries").stat().st_size == 2 + 4 + 1

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from zipcrop.results.names import OutputName, output_names
+
+
+def test_plain_names_are_kept() -> None:
+    assert output_names(["a.jpg", "dir/b c.JPEG", "noext"]) == [
+        OutputName("a.jpg", "a"),
+        OutputName("dir/b c.JPEG", "dir/b c"),
+        OutputName("noext", "noext"),
+    ]
+
+
+def test_crop_names_count_from_zero() -> None:
+    assert OutputName("dir/a.png", "dir/a").crop(0, "jpg") == "dir/a_0.jpg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/a.jpg",
+        "/etc/a.jpg",
+        "C:\\x\\a.jpg",
+        "\\\\host\\share\\a.jpg",
+        "a\nb.jpg",
+        "x/./../a.jpg",
+        "a\x07.jpg",
+    ],
+)
+def test_no_name_leaves_its_folder(name: str) -> None:
+    (safe,) = output_names([name])
+    for path in (safe.original, safe.stem):
+        assert not path.startswith("/")
+        assert not {"..", ".", ""} & set(path.split("/"))
+        assert not any(character in path for character in "\\:\n\x07")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CON.jpg", "_CON.jpg"),
+        ("a/b?.jpg", "a/b_.jpg"),
+        ("dir. /a.jpg", "dir/a.jpg"),
+        ("x.jpg/a.jpg", "x.jpg_/a.jpg"),
+        ("evil\u202egpj.jpg", "evil_gpj.jpg"),
+        ("😀 ü.jpg", "😀 ü.jpg"),
+        ("..", "unnamed"),
+        (".snakemake_timestamp", "_.snakemake_timestamp"),
+        ("a\u2028b.jpg", "a_b.jpg"),
+        (".hidden.JPG", ".hidden.JPG"),
+    ],
+)
+def test_made_safe(name: str, expected: str) -> None:
+    assert output_names([name])[0].original == expected
+
+
+def test_long_names_fit_a_file_system_and_stay_apart() -> None:
+    safe = output_names([f"{'ü' * 300}{i}.jpg" for i in range(2)] + ["d/" * 900 + "a.jpg"])
+    assert len({name.original for name in safe}) == 3
+    for name in safe:
+        assert all(len(part.encode()) <= 240 for part in name.original.split("/"))
+        assert len(name.original.encode()) < 1100
+    assert safe[0].original.endswith(".jpg")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        ["a.jpg", "a.jpg", "a.jpg"],
+        ["a.jpg", "A.JPG"],
+        ["a.jpg", "a.png"],
+        ["a.jpg", "a.jpg", "a~2.jpg"],
+        ["a~2.jpg", "a.jpg", "a.jpg"],
+        ["\u00e9.jpg", "e\u0301.jpg"],
+        ["a", "a/b.jpg"],
+        ["a/b.jpg", "a"],
+        ["a_0.jpg", "a.jpg", "a_0.jpg/x.jpg"],
+        ["x/../a.jpg", "a.jpg"],
+        ["dir/a.jpg", "dir\\a.jpg"],
+    ],
+)
+def test_names_that_collide_all_survive(members: list[str]) -> None:
+    safe = output_names(members)
+    originals = [name.original for name in safe]
+    crops = [name.crop(k, "jpg") for name in safe for k in range(2)]
+    for files in (originals, crops):
+        keys = [file.casefold() for file in files]
+        assert len(set(keys)) == len(keys)
+        folders = {"/".join(key.split("/")[:depth]) for key in keys for depth in range(1, key.count("/") + 1)}
+        assert not folders & set(keys)
+
+
+def test_the_first_keeps_its_name() -> None:
+    assert [name.original for name in output_names(["a.jpg", "b.jpg", "a.jpg", "a~2.jpg"])] == [
+        "a.jpg",
+        "b.jpg",
+        "a~3.jpg",
+        "a~2.jpg",
+    ]
+
+
+def test_many_equal_names_are_quick() -> None:
+    assert len({name.original for name in output_names(["a.jpg"] * 20000)}) == 20000
+
+
+def test_many_names_are_quick() -> None:
+    names = [f"DCIM/{index // 1000}/IMG {index}.jpg" for index in range(100_000)]
+    started = time.process_time()
+    safe = output_names(names)
+    assert time.process_time() - started < 5  # a million in under a minute, on any machine
+    assert [name.original for name in safe] == names

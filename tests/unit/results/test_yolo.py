@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
+from helpers.support import encoded, make_zip, read_csv
+from zipcrop.results import exports, yolo
+from zipcrop.results.manifest import Outcome
+
+Crop = Callable[..., list[dict[str, str]]]
+
+
+def export(output: Path) -> Path:
+    yolo.write(output, exports.archives(output))
+    return yolo.path(output)
+
+
+def labels(output: Path) -> list[str]:
+    folder = export(output) / "labels"
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_line_per_person(tmp_path: Path) -> None:
+    found = person((64.0, 120.0, 192.0, 360.0), (0.0, 0.0, 640.0, 480.0), (1.0, 2.0, 2.0, 4.0))
+    publish(tmp_path, {"images(1)": [("sub/x.jpg", found), ("y.jpg", no_person())]})
+    folder = export(tmp_path)
+    assert (folder / "labels/images(1)/sub/x.txt").read_text().splitlines() == [
+        "0 0.200000 0.500000 0.200000 0.500000",
+        "0 0.500000 0.500000 1.000000 1.000000",
+        "0 0.002344 0.006250 0.001563 0.004167",
+    ]
+    assert (folder / "labels/images(1)/y.txt").read_text() == ""
+    assert yaml.safe_load((folder / "data.yaml").read_text()) == {
+        "train": "images",
+        "val": "images",
+        "names": {0: "person"},
+    }
+    assert read_csv(folder / "photos.csv") == [
+        {
+            "image": f"images/images(1)/{place}",
+            "zip": "raw/images(1).zip",
+            "member_index": str(index),
+            "archive": "images(1)",
+            "member": place,
+        }
+        for index, place in enumerate(["sub/x.jpg", "y.jpg"])
+    ]
+
+
+def test_only_photos_of_which_it_is_known_who_is_in_them(tmp_path: Path) -> None:
+    publish(
+        tmp_path,
+        {"a": [("x.jpg", rejected()), ("y.jpg", FAILED), ("z.txt", SKIPPED), ("w.jpg", no_person())], "broken": None},
+    )
+    assert labels(tmp_path) == ["a/w.txt"]
+    assert [row["member"] for row in read_csv(yolo.path(tmp_path) / "photos.csv")] == ["w.jpg"]
+
+
+def test_without_photos(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": None, "b": []})
+    assert labels(tmp_path) == []
+
+
+def test_names_that_collide_or_mislead(tmp_path: Path) -> None:
+    names = ["x.jpg", "x.jpg", "x.png", "X.jpg", "images/x.jpg", "images_/x.jpg", "IMAGES/y.jpg"]
+    names += ["x.txt/y.jpg", "x.txt_/y.jpg", "images", *UGLY_NAMES]
+    publish(tmp_path, {"images": [(name, no_person()) for name in names], "b/images/c": [("x.jpg", no_person())]})
+    found = labels(tmp_path)
+    assert len(found) == len({name.casefold() for name in found}) == len(names) + 1
+    assert {"x.txt", "x~2.txt", "x~3.txt", "X~4.txt"} <= {name.removeprefix("images_/") for name in found}
+    assert {"images_/images_/x.txt", "images_/images__/x.txt", "images_/IMAGES_/y.txt"} <= set(found)
+    assert {"images_/x.txt_/y.txt", "images_/x.txt__/y.txt", "b/images_/c/x.txt", "images_/images.txt"} <= set(found)
+
+
+def test_ultralytics_finds_the_labels_of_every_photo(tmp_path: Path) -> None:
+    from ultralytics.data.utils import img2label_paths
+
+    names = [
+        "x.jpg",
+        "x.jpg",
+        "x.png",
+        "images/x.jpg",
+        "images/images/x.JPG",
+        "a.b/c.d.jpg",
+        "x.txt/y.jpg",
+        *UGLY_NAMES,
+    ]
+    publish(tmp_path, {"images": [(name, no_person()) for name in names]})
+    folder = export(tmp_path)
+    places = [folder / row["image"] for row in read_csv(folder / "photos.csv")]
+    assert len(set(places)) == len(names)
+    assert all(Path(path).is_file() for path in img2label_paths(places))
+
+
+def test_stems_are_those_of_the_crops(tmp_path: Path, crop: Crop) -> None:
+    """Members that are skipped unread take part in no names, those that are read and then skipped do."""
+    photo = encoded("zidane", scale=0.3)
+    double = b"\0\5\x16\7" + bytes(100)
+    names = [
+        "a.jpg",
+        "a.png",
+        "folder/",
+        "b.txt",
+        "b.jpg",
+        "__MACOSX/c.jpg",
+        "sub/__MACOSX/d.jpg",
+        "c.jpg",
+        "e",
+        "e.jpg",
+    ]
+    names += ["f.jpg", "f.jpeg", "A.jpg", "g/images/x.jpg", "x__MACOSX/h.jpg", "i.jpg", "i.png", "i.bmp"]
+    contents = {
+        "e": b"no photo",
+        "f.jpg": double,
+        "i.jpg": photo[:500],
+        "folder/": b"",
+        "i.png": encoded("empty", ".png"),
+    }
+    zip_path = make_zip(tmp_path / "z.zip", [(name, contents.get(name, photo)) for name in names])
+    rows = crop(zip_path)
+    assert {row["status"] for row in rows} == {"person", "no_person", "failed", "skipped"}
+    with (tmp_path / "output" / "summary.csv").open("w") as file:
+        csv.writer(file).writerows([["archive", "zip"], ["z", str(zip_path)]])
+    found = labels(tmp_path / "output")
+    crops = {row["file"].removeprefix("Person/").rpartition("_")[0] for row in rows if row["status"] == "person"}
+    empty = [row["member"] for row in rows if row["status"] == "no_person"]
+    assert empty == ["i.png"]
+    assert {"z/a~2", "z/e~2", "z/f~2", "z/A~3"} <= crops
+    expected = {f"{stem}.txt" for stem in crops | {"z/i~2"}}
+    assert set(found) == {name.replace("/images/", "/images_/") for name in expected}
+
+
+def test_whole_or_not_at_all_and_always_the_same(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": [(name, person((1.0, 2.0, 30.0, 40.0))) for name in UGLY_NAMES]})
+    before = {path: path.read_bytes() for path in export(tmp_path).rglob("*") if path.is_file()}
+    assert {path: path.read_bytes() for path in export(tmp_path).rglob("*") if path.is_file()} == before
+    shutil.copytree(yolo.path(tmp_path), tmp_path / "summary" / ".yolo.part")  # as a kill leaves it
+    publish(tmp_path, {"b": [("new.jpg", no_person())]})
+    assert labels(tmp_path) == ["b/new.txt"]
+    with pytest.raises(FileNotFoundError):
+        yolo.write(tmp_path, {"b": "raw/b.zip", "gone": "raw/gone.zip"})
+    assert [path.name for path in (tmp_path / "summary").iterdir()] == ["yolo"]
+
+
+def test_what_is_skipped_is_read_from_the_reason(tmp_path: Path) -> None:
+    def skipped(reason: str) -> Outcome:
+        return Outcome(0, "skipped", reason)
+
+    members = [
+        ("a", skipped("symbolic link")),
+        ("a.png", skipped("macOS metadata")),
+        ("a.jpg", no_person()),
+        ("b/", skipped("folder")),
+        ("b.heic", no_person()),
+    ]
+    publish(tmp_path, {"z": members})
+    assert labels(tmp_path) == ["z/a~2.txt", "z/b.txt"]

@@ -1,0 +1,1 @@
+"""Detection: pixels in, persons out."""

@@ -1,0 +1,74 @@
+"""The OpenVINO engine, for CPUs."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from zipcrop.detect import network_cache, restrict
+from zipcrop.detect.model import Model
+from zipcrop.detect.persons import Thresholds, select
+
+restrict.restrict_openvino()
+
+import openvino as ov  # noqa: E402 - only after it is restricted
+from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
+
+
+class OpenVINOEngine:
+    """One inference stream per core, each on one thread.
+
+    An image's arithmetic is then the same however many cores and workers there are, and no core waits for another. A
+    batch is inferred image by image, which is no slower: yolov8s at 480x640 on two cores took 111 to 116 ms per image
+    alone, and 116 to 126 ms in batches of 8.
+    """
+
+    batch = 1
+
+    def __init__(self, model: Model, threads: int, thresholds: Thresholds) -> None:
+        """Compiles `model` for `threads` cores, or takes what was compiled before.
+
+        Raises ModelError where what it compiles is damaged; what was compiled before is the job's to check, see
+        `model.check`.
+        """
+        self.concurrency = threads
+        self._person = model.person
+        self._thresholds = thresholds
+        try:
+            with network_cache.cache(network_cache.folder(Path(model.openvino), threads)) as kept:
+                self._compiled = _compile(model, threads, kept)
+                if not self._compiled.get_property("LOADED_FROM_CACHE"):
+                    model.check_files("openvino")  # before it is kept
+        except RuntimeError:  # OpenVINO's
+            model.check_files("openvino")
+            raise
+        self._local = threading.local()
+
+    def detect(self, batch: np.ndarray) -> list[np.ndarray]:
+        """See `Engine.detect`."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        return [self._detect_one(image) for image in batch]
+
+    def _detect_one(self, image: np.ndarray) -> np.ndarray:
+        output = self._local.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)[0]
+        return select(output[0], self._person, self._thresholds)
+
+
+def _compile(model: Model, threads: int, kept: dict[str, str]) -> ov.CompiledModel:
+    core = ov.Core()
+    # uint8 NHWC BGR goes in as it is; the conversion to what the model was trained on is part of the graph.
+    steps = PrePostProcessor(core.read_model(model.openvino))
+    pixels = steps.input()
+    pixels.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
+    pixels.preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+    pixels.model().set_layout(ov.Layout("NCHW"))
+    options = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": threads,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    return core.compile_model(steps.build(), "CPU", options | kept)

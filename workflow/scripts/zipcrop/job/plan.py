@@ -1,0 +1,208 @@
+"""The plan: which archives are to be done, by the records that lie beside their results.
+
+Whoever has made the results, and when, and in which copy of this program, does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zipcrop import RESULTS_VERSION, files
+from zipcrop.archive.source import UNREADABLE, Source
+from zipcrop.errors import MachineError
+from zipcrop.job import staging
+from zipcrop.results import manifest, soundness
+
+_FEW_FILES = 50_000
+"""So many are looked at one by one in each run, which takes a fifth of a second. Of more, only those that have not been
+looked at since the system was started: a power cut is what leaves files empty."""
+_LOOKED = ".looked"
+"""What says, below the output folder, since which start of the system all sizes have been looked at, and how folders
+were then that have changed since their results were published."""
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What results are to be made with."""
+
+    model_name: str
+    """Of the weights' file."""
+    sha256: str
+    """Of the weights; empty while they are not there, which counts as the same for weights of the same name."""
+    quantized: str
+    """As `model.Model` has it; empty while it is not known."""
+    settings: Mapping[str, Any]
+    """Those that change results, flat."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Of all such settings: what a record of before there was a setting stands for."""
+
+    def differs(self, record: Mapping[str, Any], fingerprint: str) -> str:
+        """Why an archive of that `fingerprint` with that `record` is to be done again; empty if it is not."""
+        try:
+            made_with, settings = record["model"], record["settings"]
+            if record["fingerprint"] != fingerprint:
+                return "other content"
+            if record["versions"]["results"] != str(RESULTS_VERSION):
+                return "another version of zipcrop"
+            same_weights = made_with["sha256"] == self.sha256 if self.sha256 else made_with["name"] == self.model_name
+            if not same_weights or (self.quantized and made_with["quantized"] != self.quantized):
+                return "other weights"
+            changed = [
+                key for key, value in self.settings.items() if settings.get(key, self.defaults.get(key)) != value
+            ]
+            return f"another {', '.join(changed)}" if changed else ""
+        except (LookupError, TypeError, AttributeError):
+            return "damaged results (its record)"
+
+
+@dataclass
+class Plan:
+    """What a run has to do."""
+
+    pending: dict[str, str] = field(default_factory=dict)
+    """Archives to be done, each with the reason."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Archives that cannot be read at the moment, but have been: their results stay. Each with the reason."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Of all archives; of the unreadable ones the last one known."""
+
+    def unreadable_in_words(self) -> str:
+        """Which archives cannot be read, and what becomes of their results."""
+        archive, reason = next(iter(self.unreadable.items()))
+        others = f" and {len(self.unreadable) - 1} others" if len(self.unreadable) > 1 else ""
+        return f"{archive} ({reason}){others} cannot be read now; results stay as they are until they can"
+
+    def in_words(self) -> str:
+        """Why archives are done again that have been done, in one line; empty where none is."""
+        again = [reason for reason in self.pending.values() if reason != NEW]
+        if not again:
+            return ""
+        counts = sorted(((again.count(reason), reason) for reason in set(again)), reverse=True)
+        named = [f"{count} for {reason}" for count, reason in counts[:_MOST_NAMED]]
+        if rest := sum(count for count, _ in counts[_MOST_NAMED:]):
+            named.append(f"{rest} for other reasons")
+        return f"done again: {', '.join(named)}"
+
+
+NEW = "new"
+
+
+def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: int = 8) -> Plan:
+    """The plan for `archives`, whose results lie below the folder `output`. Raises MachineError where a store does not
+    say what an archive is."""
+    plan = Plan()
+    records = {archive: _read(output, archive) for archive in archives}
+    with ThreadPoolExecutor(threads) as pool:  # network file systems answer one by one
+        found = pool.map(lambda source: source.fingerprint(), archives.values())
+        plan.fingerprints = dict(zip(archives, found, strict=True))
+    looks = _Looks(output, few=sum(map(_number_of_files, records.values())) <= _FEW_FILES)
+    forced = staging.forced(output, archives)
+    for archive, record in records.items():
+        if record is None:
+            plan.pending[archive] = NEW
+            continue
+        if plan.fingerprints[archive] == UNREADABLE and isinstance(record.get("fingerprint"), str):
+            plan.fingerprints[archive] = record["fingerprint"]
+            if record["fingerprint"] != UNREADABLE:
+                plan.unreadable[archive] = archives[archive].why_unreadable() or "it can be again"
+        reason = wanted.differs(record, plan.fingerprints[archive])
+        if not reason and (wrong := looks.problem(archive, record.get("results"))):
+            reason = f"damaged results ({wrong})"
+        if not reason and archive in forced:
+            reason = "being forced"
+        if reason:
+            plan.pending[archive] = reason
+    looks.remember()
+    return plan
+
+
+class _Looks:
+    """Looks at results, and remembers between runs what has been looked at, where there are many."""
+
+    def __init__(self, output: Path, few: bool) -> None:
+        self._output = output
+        self._few = few
+        self._boot = soundness.boot()
+        before = {} if few else _read_json(output / _LOOKED)
+        # What is not known may be another one each time.
+        self._first = not self._boot or before.get("boot") != self._boot
+        times = before.get("folders")
+        self._times: dict[str, Any] = times if isinstance(times, dict) else {}
+        self._new_times: dict[str, Any] = {}
+        self._good = True
+
+    def problem(self, archive: str, said: Any) -> str:
+        """As `soundness.problem`."""
+        sizes = self._few or (self._first and (not isinstance(said, dict) or said.get("boot") != self._boot))
+        if not sizes and self._is_as_it_was(archive):
+            self._new_times[archive] = self._times[archive]
+            # The manifest and the list of digests lie in another folder.
+            said = {**said, "folders": self._times[archive]}
+        wrong = soundness.problem(self._output, archive, said, sizes)
+        self._good &= not wrong
+        if not (wrong or self._few or archive in self._new_times):
+            self._note_times(archive, said)
+        return wrong
+
+    def _is_as_it_was(self, archive: str) -> bool:
+        with contextlib.suppress(OSError, AttributeError, TypeError):
+            return archive in self._times and soundness.are_as_they_were(self._output, self._times[archive])
+        return False
+
+    def _note_times(self, archive: str, said: Any) -> None:
+        """Remembers folders that have changed since the results were published, and are good all the same: an output
+        that was copied has other times."""
+        with contextlib.suppress(OSError, AttributeError, TypeError, KeyError):
+            if said is not None and not soundness.are_as_they_were(self._output, said["folders"]):
+                self._new_times[archive] = soundness.folder_times(self._output, archive)
+
+    def remember(self) -> None:
+        """Notes for the next run what this one has looked at, unless it has found something wrong."""
+        if self._few or not self._good or not (self._first or self._new_times != self._times):
+            return
+        with contextlib.suppress(OSError):  # then the next run looks again
+            text = json.dumps({"boot": self._boot, "folders": self._new_times})
+            files.create(self._output / _LOOKED, text.encode())
+
+
+def is_done(output: Path, archive: str, fingerprint: str, wanted: Wanted) -> bool:
+    """Whether `archive` has sound results of that `fingerprint`."""
+    record = _read(output, archive)
+    return (
+        record is not None
+        and not wanted.differs(record, fingerprint)
+        and not soundness.problem(output, archive, record.get("results"), sizes=True)
+    )
+
+
+def _read(output: Path, archive: str) -> dict[str, Any] | None:
+    """The record of `archive`; None where there is none, an empty one where it is damaged."""
+    try:
+        return manifest.read_record(output, archive)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, MachineError, RecursionError):
+        return {}
+
+
+def _number_of_files(record: dict[str, Any] | None) -> int:
+    try:
+        return int(record["results"]["files"]) if record else 0
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with files.open_regular(path, "r") as file:
+            value = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,292 @@
+"""A pool of worker processes that outlives its workers: a member that kills one is found and recorded as failed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection as mp_connection
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from zipcrop.errors import MachineError
+from zipcrop.job import worker
+from zipcrop.process import overtime
+from zipcrop.process.gpu import Lease
+from zipcrop.process.overtime import Overtime
+from zipcrop.process.watchdog import Watchdog
+from zipcrop.results.manifest import Outcome
+from zipcrop.results.names import OutputName
+
+# How often workers are looked at, seconds.
+_INTERVAL = 1.0
+# An inference takes milliseconds, on slow machines seconds. What takes this long will not come any more.
+_INFERENCE_SECONDS = 600.0
+# While a worker writes the end of one chunk, it already decodes the next.
+_CHUNKS_AHEAD = 2
+_CRASHES = frozenset(
+    (
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    )
+)
+"""What a decoder dies of by itself. The other signals come from outside."""
+_MOST_CRASHES_TRIED_ALONE = 20
+"""Each costs the start of a worker. Where there are more, it is not for want of memory."""
+
+
+@dataclass
+class _Chunk:
+    """Members that go to a worker together."""
+
+    indices: list[int]
+    suspect: bool = False
+    """One of its members may have killed a worker: it is done with no other chunk beside it."""
+
+
+@dataclass(eq=False)
+class _Process:
+    process: multiprocessing.process.BaseProcess
+    connection: mp_connection.Connection
+    watchdog: Watchdog
+    lease: Lease | None
+    place: int
+    """In the account of overtime."""
+    ready: bool = False
+    """Its engine has worked at least once."""
+    chunks: list[_Chunk] = field(default_factory=list)
+    """What it has to do: unfinished members only."""
+    hung: set[int] = field(default_factory=set)
+    """The members that it was killed for, one of which hangs."""
+
+
+class Pool:
+    """Spawned worker processes that work on one archive."""
+
+    def __init__(
+        self, task: worker.Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()
+    ) -> None:
+        """`count` workers for `task`, none of them started, spread over the GPUs of `leases`, if any. `names` are the
+        members' output names, by index; they go to workers with the members, since there may be a million."""
+        self._task = task
+        self._names = names
+        self._count = count
+        self._leases = leases or (None,)
+        # "spawn": CUDA and threads do not survive a fork.
+        self._context = multiprocessing.get_context("spawn")
+        self._account = self._context.RawArray("d", overtime.numbers(count))
+        self._processes: list[_Process] = []
+        self._pending: deque[_Chunk] = deque()
+        self._looked = time.monotonic()
+        self._to_be_tried_alone: list[int] = []
+        """Members that a worker died of, or was killed at by somebody from outside. Each is tried again when all others
+        are done, with no other worker beside it, which would take memory."""
+        self._is_last_try = False
+        self._careful = False
+        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether
+        it was the engine or a member."""
+
+    def run(self, indices: Sequence[int]) -> Iterator[Outcome]:
+        """Starts the workers, and gives the outcome of each member in `indices`, as they come.
+
+        What it gives raises MachineError where a worker meets a fault of the machine or cannot start.
+        """
+        size = max(1, min(self._task.chunk, -(-len(indices) // (4 * self._count))))
+        self._pending.extend(_Chunk(list(indices[at : at + size])) for at in range(0, len(indices), size))
+        for _ in range(min(self._count, len(self._pending))):
+            self._start(careful=False)
+        return self._outcomes()
+
+    def _outcomes(self) -> Iterator[Outcome]:
+        try:
+            yield from self._work_off()
+            if self._to_be_tried_alone:
+                yield from self._try_alone()
+            self._dismiss()
+        finally:
+            self._kill()
+
+    def _work_off(self) -> Iterator[Outcome]:
+        while self._pending or any(process.chunks for process in self._processes):
+            self._hand_out()
+            connections = [process.connection for process in self._processes]
+            for connection in mp_connection.wait(connections, timeout=_INTERVAL):
+                process = next(p for p in self._processes if p.connection is connection)
+                yield from self._receive(process)
+            self._kill_hanging()
+
+    def _try_alone(self) -> Iterator[Outcome]:
+        """Tries what was killed once more, with all of the machine's memory to itself."""
+        self._dismiss()
+        self._forget()
+        indices, self._to_be_tried_alone = self._to_be_tried_alone, []
+        self._is_last_try = True
+        self._pending.extend(_Chunk([index], suspect=True) for index in indices)
+        self._start(careful=True)
+        yield from self._work_off()
+
+    def _start(self, careful: bool) -> None:
+        """Starts a worker; if `careful`, one that is ready by itself, without any member."""
+        ours, theirs = self._context.Pipe()
+        places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
+        lease = min(self._leases, key=[process.lease for process in self._processes].count)
+        place = min(set(range(self._count)) - {process.place for process in self._processes})
+        arguments = (theirs, places, (self._account, place), self._task, lease, careful)
+        process = self._context.Process(target=worker.main, args=arguments, daemon=True)
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        watchdog = Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)
+        self._processes.append(_Process(process, ours, watchdog, lease, place))
+
+    def _hand_out(self) -> None:
+        for process in self._processes:
+            while self._pending and self._has_room(process):
+                chunk = self._pending.popleft()
+                process.chunks.append(chunk)
+                try:
+                    process.connection.send([(index, self._names[index]) for index in chunk.indices])
+                except (BrokenPipeError, ConnectionError):
+                    break  # it has died, which `_receive` sees to
+
+    def _has_room(self, process: _Process) -> bool:
+        if not process.ready and (self._careful or self._pending[0].suspect):
+            return False
+        if any(chunk.suspect for chunk in process.chunks):
+            return False
+        return len(process.chunks) < (1 if self._pending[0].suspect else _CHUNKS_AHEAD)
+
+    def _receive(self, process: _Process) -> Iterator[Outcome]:
+        try:
+            kind, value = process.connection.recv()
+        except (EOFError, OSError):  # also in the middle of a message
+            yield from self._bury(process)
+            return
+        if kind == "fault":
+            raise MachineError(value)
+        if kind == "ready":
+            process.ready = True
+        else:
+            for chunk in process.chunks:
+                if value.index in chunk.indices:
+                    chunk.indices.remove(value.index)
+            process.chunks = [chunk for chunk in process.chunks if chunk.indices]
+            yield value
+
+    def _kill_hanging(self) -> None:
+        """Kills workers that hang in a member; `_receive` sees to the rest."""
+        now = time.monotonic()
+        # At most: if this process was stopped meanwhile, so were the workers.
+        elapsed = min(now - self._looked, 2 * _INTERVAL)
+        if elapsed < _INTERVAL:
+            return
+        self._looked = now
+        for process in self._processes:
+            process.watchdog.look(elapsed)
+            if process.watchdog.inference_hangs():
+                raise MachineError(
+                    f"the engine has not answered for {_INFERENCE_SECONDS:.0f} s; see that the device works, and run "
+                    f"again (details may be in {self._task.log})"
+                )
+            if not process.hung and (hanging := process.watchdog.hanging()):
+                process.hung = hanging
+                process.process.kill()
+
+    def _bury(self, process: _Process) -> Iterator[Outcome]:
+        """Replaces a worker that died, and closes in on the member that killed it by halving what it had in hand."""
+        process.process.join()
+        process.connection.close()
+        self._processes.remove(process)
+        Overtime(self._account, process.place, self._task.seconds).settle(process.watchdog.longest())
+        unfinished = [index for chunk in process.chunks for index in chunk.indices]
+        if process.hung:
+            yield from self._give_up_or_try_alone(process.hung, unfinished)
+        else:
+            yield from self._suspect(process, unfinished)
+        if self._pending:
+            self._start(careful=True)  # suspects wait until somebody is ready
+
+    def _give_up_or_try_alone(self, hung: set[int], unfinished: list[int]) -> Iterator[Outcome]:
+        candidates = [index for index in unfinished if index in hung]
+        others = [index for index in unfinished if index not in hung]
+        if others:
+            self._pending.appendleft(_Chunk(others))
+        if len(candidates) == 1:
+            reason = f"was not decoded and written within {self._task.seconds:g} s (limits.seconds)"
+            yield Outcome(candidates[0], "failed", reason)
+        else:
+            self._pending.extendleft(_Chunk([index], suspect=True) for index in candidates)
+
+    def _suspect(self, process: _Process, unfinished: list[int]) -> Iterator[Outcome]:
+        how = _cause_of_death(process.process.exitcode)
+        if not unfinished:
+            when = "with nothing to do" if process.ready else "while it loaded the engine"
+            raise MachineError(f"a worker process {how} {when}; see {self._task.log}")
+        if not process.ready:
+            self._careful = True
+            self._pending.appendleft(_Chunk(unfinished, suspect=True))
+        elif len(unfinished) == 1 and process.chunks[0].suspect:
+            yield from self._blame(unfinished[0], process.process.exitcode, how)
+        else:
+            # One alone gets a second try, too: it may have been somebody from outside who killed the process.
+            half = len(unfinished) // 2
+            parts = (unfinished[half:], unfinished[:half])
+            self._pending.extendleft(_Chunk(part, suspect=True) for part in parts if part)
+
+    def _blame(self, index: int, exitcode: int | None, how: str) -> Iterator[Outcome]:
+        """A worker died of the member at `index`, and had nothing else to do."""
+        crashed = exitcode is not None and -exitcode in _CRASHES
+        if not self._is_last_try and not (crashed and len(self._to_be_tried_alone) >= _MOST_CRASHES_TRIED_ALONE):
+            self._to_be_tried_alone.append(index)
+        elif exitcode is not None and exitcode < 0 and not crashed:
+            # No decoder does that to itself. Whether memory is short or somebody kills workers, the photo may be as
+            # good as the next.
+            raise MachineError(
+                f"the process that worked on member {index} of {self._task.zip}, alone, {how}; see that there is memory"
+                " enough, or have so large a photo refused by a lower limits.megapixels, and run again"
+            )
+        else:
+            yield Outcome(index, "failed", f"the process that worked on it {how}", again=not crashed)
+
+    def _dismiss(self) -> None:
+        for process in self._processes:
+            with contextlib.suppress(BrokenPipeError, ConnectionError):  # it has died, with nothing left to do
+                process.connection.send(None)
+        for process in self._processes:
+            process.process.join()
+
+    def stop(self) -> None:
+        """Kills the workers that `run` has started, for who will not take the outcomes that it gave."""
+        self._pending.clear()
+        self._kill()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.process.kill()
+            process.process.join()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Lets go of workers that have ended."""
+        for process in self._processes:
+            process.connection.close()
+        self._processes.clear()
+
+
+def _cause_of_death(exitcode: int | None) -> str:
+    if exitcode == worker.OUT_OF_MEMORY:
+        return "ran out of memory"
+    if exitcode == -signal.SIGKILL:
+        return "was killed by SIGKILL, as systems do when memory runs out"
+    if exitcode is not None and exitcode < 0:
+        try:
+            return f"was killed by {signal.Signals(-exitcode).name}"
+        except ValueError:
+            return f"was killed by signal {-exitcode}"
+    return f"ended with exit status {exitcode}"

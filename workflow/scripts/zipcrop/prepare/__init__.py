@@ -1,0 +1,1 @@
+"""Preparation: what is done once for all archives, before any of them."""

@@ -1,0 +1,201 @@
+"""Quantisation: from the f32 OpenVINO model to an int8 one, calibrated on the user's own photos."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zipcrop.archive.reader import Archive, ArchiveError, Limits, MemberError, NotAnImage
+from zipcrop.detect import restrict
+from zipcrop.detect.letterbox import Letterbox
+from zipcrop.detect.model import Model, sha256
+from zipcrop.errors import ModelError, machine_faults
+from zipcrop.image import codec, opencv
+from zipcrop.image.codec import ImageError
+from zipcrop.process.isolation import Isolation
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+PHOTOS = 300
+"""How many photos calibrate a model; NNCF's own default."""
+_MOST_BYTES = 1024**3
+"""Of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
+_SEED = 0
+_MOST_ARCHIVES = 100
+"""Opening more of them would take longer than it is worth."""
+
+
+@dataclass(frozen=True)
+class InputSize:
+    """What decides how a photo goes into the network."""
+
+    image_size: int
+    stride: int
+    megapixels: float
+    """Larger photos do not go in."""
+
+
+def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
+    """The photo in `data` as the network takes it, but for the scale: uint8 (1, 3, h, w) RGB, letterboxed. None where
+    it cannot be decoded: the crop job will say why."""
+    try:
+        header = codec.header_size(data)
+        if header is None or header[0] * header[1] > size.megapixels * 1e6:
+            return None
+        photo = codec.decode(data)
+    except (ImageError, MemoryError):
+        return None
+    letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], size.image_size, size.stride)
+    return np.ascontiguousarray(letterbox.apply(photo)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
+
+
+class IsolatedDecoder:
+    """`network_input` in a process of its own, since some photos crash their decoder, or hang in it for more than
+    `seconds`. They, too, give None."""
+
+    def __init__(self, size: InputSize, seconds: float) -> None:
+        self._isolation = Isolation(1, seconds, functools.partial(opencv.prepare, size.megapixels))
+        self._size = size
+
+    def __enter__(self) -> IsolatedDecoder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._isolation.__exit__(*exception)
+
+    def __call__(self, data: bytes) -> np.ndarray | None:
+        (pixels,) = self._isolation.map(functools.partial(network_input, size=self._size), [data])
+        return pixels
+
+
+def sample(
+    archives: Iterable[str], limits: Limits, decode: Callable[[bytes], np.ndarray | None], count: int
+) -> Iterator[np.ndarray]:
+    """What `decode` gives for up to `count` photos, drawn with a fixed seed from the ZIP files `archives`, evenly.
+
+    What cannot be read, and that of which it gives None, is passed over.
+    """
+    draw = random.Random(_SEED)
+    chosen = sorted(archives)
+    draw.shuffle(chosen)
+    chosen = chosen[:_MOST_ARCHIVES]
+    found = 0
+    for position, place in enumerate(chosen):
+        share = -(-(count - found) // (len(chosen) - position))
+        for pixels in _sample_one(place, limits, decode, draw, share):
+            found += 1
+            yield pixels
+
+
+def _sample_one(
+    place: str, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
+) -> Iterator[np.ndarray]:
+    try:
+        archive = Archive(place, limits)
+    except (ArchiveError, OSError):
+        return
+    with archive:
+        try:
+            members = [member.index for member in archive.members() if not member.skip]
+        except (ArchiveError, OSError):
+            return
+        draw.shuffle(members)
+        found = 0
+        # In an archive of damaged photos there is no point in trying all of them.
+        for index in members[: 10 * count]:
+            if found == count:
+                return
+            try:
+                pixels = decode(archive.read(index))
+            except (MemberError, NotAnImage, OSError, MemoryError):
+                continue
+            if pixels is not None:
+                found += 1
+                yield pixels
+
+
+def quantize(
+    prepared: Path, target: Path, archives: Iterable[str], image_size: int, limits: Limits, seconds: float
+) -> Model:
+    """Quantises the model whose JSON is `prepared`, for letterboxes of `image_size` pixels, on photos of the ZIP files
+    `archives` that take no more than `seconds` to be decoded, and writes it into the folder of `target`, a JSON file.
+
+    Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
+    a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
+    """
+    restrict.restrict_openvino()
+    import openvino as ov
+
+    try:
+        import nncf
+    except ImportError:
+        raise ModelError(
+            "precision int8 needs the package nncf, which is not installed; "
+            "run `make setup-int8`, or set precision to f32"
+        ) from None
+
+    model = Model.read(prepared)
+    model.check_files("openvino")
+    count = min(PHOTOS, max(1, _MOST_BYTES // (3 * image_size**2)))
+    with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels), seconds) as decoder:
+        inputs = list(sample(archives, limits, decoder, count))
+    if not inputs:
+        raise ModelError(
+            "precision int8 is calibrated on your photos, but none could be read; "
+            "see that raw_zips has archives with photos, or set precision to f32"
+        )
+    print(f"calibrating on {len(inputs)} photos")
+    network = ov.Core().read_model(model.openvino)
+    quantized = nncf.quantize(
+        network,
+        nncf.Dataset(inputs, lambda pixels: pixels.astype(np.float32) / 255),
+        preset=nncf.QuantizationPreset.MIXED,  # for SiLU, whose range is not symmetric
+        subset_size=len(inputs),
+        ignored_scope=nncf.IgnoredScope(names=float_operations([op.get_friendly_name() for op in network.get_ops()])),
+    )
+    with machine_faults(f"writing the int8 model {target}"):
+        return _write(quantized, model, target)
+
+
+def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
+    """Writes the network and, last, its JSON `target`."""
+    import openvino as ov
+
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)  # lest it speak of files that are being replaced
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    openvino = folder / "openvino.xml"
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        ov.save_model(quantized, Path(made) / openvino.name, compress_to_fp16=False)
+        for file in Path(made).iterdir():
+            file.replace(folder / file.name)  # what others have mapped stays as it is
+    return dataclasses.replace(
+        model,
+        weights=f"../{Path(model.weights).name}",
+        openvino=openvino.name,
+        quantized=sha256(openvino.with_suffix(".bin")),
+    ).write(target)
+
+
+def float_operations(names: list[str]) -> list[str]:
+    """Of the operations called `names` in a YOLO network, those that stay in f32: in the detection head, which is the
+    last module, all but the convolutions before the last one of each branch.
+
+    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes), each a list, by level, of three steps.
+    """
+    modules = [(int(match[1]), name) for name in names if (match := re.match(r"__module\.model\.(\d+)[./]", name))]
+    head = max(index for index, _ in modules)
+    inner = re.compile(rf"__module\.model\.{head}\.cv[23]\.\d+\.[01][./]")
+    return [name for index, name in modules if index == head and not inner.match(name)]

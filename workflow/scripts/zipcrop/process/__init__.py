@@ -1,0 +1,1 @@
+"""The machine: locks, GPUs, memory, time, and processes that watch each other."""
