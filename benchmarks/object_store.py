@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from helpers.job import SETTINGS
+from helpers.project import ROOT, WEIGHTS
 from helpers.store import Store
-from helpers.support import ROOT, SETTINGS, WEIGHTS
 from zipcrop.archive import source
 
 SPEED = {"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto", "gpus_per_archive": 1}

@@ -1,77 +1,39 @@
-"""Fixtures: the bundled detector, the crop job, and workflows that have run once."""
+"""Fixtures: the bundled detector, the crop job, an S3 server, and workflows that have run once."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from helpers.environment import without_network
+from helpers.files import make_zip
+from helpers.job import Crop
+from helpers.once import once_per_run
+from helpers.photos import encoded
+from helpers.project import SCRIPTS, WEIGHTS
 from helpers.store import Store, without_credentials
-from helpers.support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
-
-Crop = Callable[..., list[dict[str, str]]]
+from helpers.workflow import Workflow
 
 
 @pytest.fixture(scope="session")
 def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled detector, prepared by the script that the workflow calls."""
-    target = tmp_path_factory.mktemp("model") / "model.json"
-    subprocess.run([sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, target], check=True)
-    return target
 
+    def prepare(folder: Path) -> None:
+        subprocess.run([sys.executable, SCRIPTS / "prepare_model.py", WEIGHTS, folder / "model.json"], check=True)
 
-@pytest.fixture(scope="session")
-def crop_in(model_json: Path) -> Callable[[Path], Crop]:
-    """For a folder, what runs the crop job on an archive, with `settings` over the defaults, and gives the manifest;
-    output and logs are in that folder."""
-    from zipcrop.archive.source import LocalZip
-    from zipcrop.job import run
-
-    def crop_in(folder: Path) -> Crop:
-        def crop(
-            zip_path: Path,
-            device: str = "cpu",
-            engine: str = "openvino",
-            batch: int = 16,
-            workers: int | str = 1,
-            gpus_per_archive: int = 1,
-            output: str = "output",
-            **settings: Any,
-        ) -> list[dict[str, str]]:
-            archive = zip_path.stem
-            run.run(
-                run.Job(
-                    archive=archive,
-                    zip=str(zip_path),
-                    fingerprint=LocalZip(str(zip_path)).fingerprint(),
-                    model=model_json,
-                    output=folder / output,
-                    log=folder / "logs" / f"{archive}.log",
-                    settings={**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}},
-                    device=device,
-                    engine=engine,
-                    batch=batch,
-                    workers=workers,
-                    gpus_per_archive=gpus_per_archive,
-                    threads=2,
-                )
-            )
-            return read_csv(folder / output / "manifests" / f"{archive}.csv")
-
-        return crop
-
-    return crop_in
+    return once_per_run(tmp_path_factory, "model", prepare) / "model.json"
 
 
 @pytest.fixture
-def crop(tmp_path: Path, crop_in: Callable[[Path], Crop]) -> Crop:
-    """Runs the crop job as `crop_in` says, in `tmp_path`."""
-    return crop_in(tmp_path)
+def crop(tmp_path: Path, model_json: Path) -> Crop:
+    """Runs crop jobs in `tmp_path`."""
+    return Crop(tmp_path, model_json)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture
 def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """The server with an empty bucket `raw`, where boto3 in this process and in others finds it, and nothing else."""
+    """The server with an empty bucket `raw`. boto3, in this process and in others, finds it and nothing else."""
     from zipcrop.archive import store as object_store
 
     without_credentials(monkeypatch)
@@ -99,8 +61,11 @@ def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workflow that has run once, without a network, over two archives with ugly names; copied by `workflow`."""
-    folder = tmp_path_factory.mktemp("prepared")
+    """A workflow that has run once, without a network, over two archives with ugly names. `workflow` copies it."""
+    return once_per_run(tmp_path_factory, "prepared", _run_once)
+
+
+def _run_once(folder: Path) -> None:
     workflow = Workflow.create(folder)
     make_zip(
         folder / "raw_zips" / "images(1).zip",
@@ -117,12 +82,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = workflow.run("--cores", "2", "--resources", "gpu=1", env=without_network(folder))
     assert result.returncode == 0, result.stdout
     (folder / "first_run.txt").write_text(result.stdout)
-    return folder
 
 
 @pytest.fixture
 def workflow(prepared: Path, tmp_path: Path) -> Workflow:
-    """A workflow of one's own that has run once."""
+    """A workflow of the test's own that has run once."""
     folder = tmp_path / "run"
     shutil.copytree(prepared, folder, symlinks=True)
     return Workflow(folder)

@@ -54,12 +54,14 @@ from archives import (
     assert_only_results_written,
     build,
     encrypted,
-    files_below,
     first_rows,
     quoted_overlap,
 )
 
-from helpers.support import ROOT, SETTINGS, WEIGHTS, read_csv
+from helpers.files import read_csv
+from helpers.job import SETTINGS
+from helpers.output import files_below
+from helpers.project import ROOT, WEIGHTS
 from zipcrop.archive.directory import locate
 from zipcrop.archive.reader import Archive, ArchiveError, Limits, Member, MemberError, NotAnImage
 from zipcrop.archive.source import LocalFile, LocalZip

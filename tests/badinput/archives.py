@@ -13,7 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers.support import encoded
+from helpers.output import files_below
+from helpers.photos import encoded
+from zipcrop.results import layout
 
 STORED, DEFLATE, DEFLATE64, BZIP2, LZMA, ZSTD, XZ, PPMD, AES = 0, 8, 9, 12, 14, 93, 95, 98, 99
 ENCRYPTED, STREAMED, UTF8 = 0x1, 0x8, 0x800
@@ -208,23 +210,14 @@ def first_rows(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return [first[index] for index in sorted(first)]
 
 
-def files_below(folder: Path) -> dict[str, bytes]:
-    """Every file (and what is none, as empty) below `folder`, but for logs: path to content."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b""
-        for path in folder.rglob("*")
-        if not path.is_dir() and "logs" not in path.relative_to(folder).parts
-    }
-
-
 def assert_only_results_written(before: dict[str, bytes], folder: Path, archive: str) -> None:
-    """Nothing that was there below `folder` has changed, and what is new is where results of `archive` belong."""
-    after = files_below(folder)
+    """Fails if anything below `folder` has changed since `before`, as `files_below` gives it, other than logs and new
+    results of `archive`."""
+    before, after = (
+        {path: data for path, data in each.items() if "logs" not in Path(path).parts}
+        for each in (before, files_below(folder))
+    )
     assert {path: after.get(path) for path in before} == before
-    places = tuple(f"output/{place}/{archive}/" for place in ("Person", "No_Person"))
-    for path in after.keys() - before.keys():
-        assert path.startswith(places) or path in (
-            f"output/manifests/{archive}.csv",
-            f"output/manifests/{archive}.json",
-            f"output/manifests/{archive}.sha256",
-        ), path
+    folders = tuple(f"output/{name}/{archive}/" for name in layout.FOLDERS)
+    tables = {f"output/manifests/{archive}.{suffix}" for suffix in ("csv", "json", "sha256")}
+    assert [path for path in after.keys() - before.keys() if not path.startswith(folders) and path not in tables] == []

@@ -17,7 +17,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from helpers.support import encoded, photo
+from helpers.photos import encoded, photo
 
 DAMAGED = "cannot be decoded: damaged, cut off or of an unsupported kind"
 CUT_OFF = "cannot be decoded: cut off"

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,14 @@ from archives import (
     assert_only_results_written,
     build,
     encrypted,
-    files_below,
     first_rows,
     outcome,
     quoted_overlap,
 )
 
+from helpers.job import Crop
+from helpers.output import files_below
 from zipcrop.errors import MachineError
-
-Crop = Callable[..., list[dict[str, str]]]
 
 PACK_AGAIN = "pack it again as an ordinary ZIP archive"
 OVERLAPS = "failed: overlaps another member, as in a ZIP bomb"

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from images import jpeg_of_empty_scans
 
-from helpers.support import encoded, make_zip
+from helpers.files import make_zip
+from helpers.job import Crop
+from helpers.photos import encoded
 from zipcrop.archive.reader import Limits
 from zipcrop.detect import engine
 from zipcrop.errors import MachineError
@@ -24,7 +26,6 @@ from zipcrop.job import pool, worker
 from zipcrop.prepare import quantize
 from zipcrop.process import overtime
 
-Crop = Callable[..., list[dict[str, str]]]
 GOOD = encoded("zidane", scale=0.3)
 DEADLY = encoded("bus", scale=0.3)
 

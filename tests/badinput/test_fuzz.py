@@ -14,7 +14,7 @@ import struct
 import tempfile
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,11 @@ from hypothesis import strategies as st
 from images import apng_that_crashes_opencv, bombs_by_header
 
 import fuzz
-from helpers.support import make_zip
+from helpers.files import make_zip
+from helpers.job import Crop
 from zipcrop.job.staging import Staging
 from zipcrop.results.manifest import Content, Outcome, Person
 from zipcrop.results.names import output_names
-
-Crop = Callable[..., list[dict[str, str]]]
 
 
 def examples(count: int) -> Any:

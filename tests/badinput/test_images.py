@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,40 +11,45 @@ import pytest
 from images import CASES, MEMBER_MB, SIZE, bombs, bus_file
 
 import process_tree
-from helpers.support import ROOT, SETTINGS, make_zip, photo, read_csv
-from zipcrop.archive.source import LocalZip
+from helpers.files import make_zip, read_csv
+from helpers.job import Crop, Rows
+from helpers.once import once_per_run
+from helpers.output import files_below
+from helpers.photos import photo
 
-Crop = Callable[..., list[dict[str, str]]]
-Rows = list[dict[str, str]]
+
+def make_corpus(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("good.jpg", bus_file("jpeg"))
+        for index, case in enumerate(CASES.values()):
+            # Apart, but for those whose folder matters, so that no name depends on another's.
+            folder = "" if case.member.startswith("__MACOSX/") else f"{index:03}/"
+            archive.writestr(folder + case.member, case.data())
+        archive.writestr("good again.jpg", bus_file("jpeg"))
+        for info in archive.infolist():
+            if info.filename.endswith("huge.jpg"):
+                info.file_size = 3_000_000_000
 
 
 class Run:
-    """What the job made of the corpus."""
+    """What the job made of the corpus in `folder`."""
 
-    def __init__(self, folder: Path, crop: Crop) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.output = folder / "output"
-        path = folder / "corpus.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("good.jpg", bus_file("jpeg"))
-            for index, case in enumerate(CASES.values()):
-                # Apart, but for those whose place matters, so that no name depends on another's.
-                place = "" if case.member.startswith("__MACOSX/") else f"{index:03}/"
-                archive.writestr(place + case.member, case.data())
-            archive.writestr("good again.jpg", bus_file("jpeg"))
-            for info in archive.infolist():
-                if info.filename.endswith("huge.jpg"):
-                    info.file_size = 3_000_000_000
-        rows = crop(path, limits__member_mb=MEMBER_MB)
         self.rows: dict[int, Rows] = {}
-        for row in rows:
+        """The manifest, by member."""
+        for row in read_csv(self.output / "manifests" / "corpus.csv"):
             self.rows.setdefault(int(row["member_index"]), []).append(row)
-        self.files_beside = {file.name for file in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, crop_in: Callable[[Path], Crop]) -> Run:
-    folder = tmp_path_factory.mktemp("corpus")
-    return Run(folder, crop_in(folder))
+def run(tmp_path_factory: pytest.TempPathFactory, model_json: Path) -> Run:
+    def make(folder: Path) -> None:
+        make_corpus(folder / "corpus.zip")
+        Crop(folder, model_json)(folder / "corpus.zip", workers=2, limits__member_mb=MEMBER_MB)
+
+    return Run(once_per_run(tmp_path_factory, "corpus", make))
 
 
 def box(row: dict[str, str]) -> np.ndarray:
@@ -92,12 +94,12 @@ def test_good_photos_before_and_after_bad_ones_are_not_affected(run: Run) -> Non
 
 
 def test_no_file_is_outside_the_archives_folders(run: Run) -> None:
-    written = {file.relative_to(run.output).as_posix() for file in run.output.rglob("*") if file.is_file()}
+    written = files_below(run.output).keys()
     named = {row["file"] for rows in run.rows.values() for row in rows} - {""}
     assert named == {name for name in written if name.startswith(("Person/corpus/", "No_Person/corpus/"))}
     others = {name for name in written - named if not name.startswith(("manifests/corpus.", "."))}
     assert not others
-    assert run.files_beside == {"corpus.zip", "output", "logs"}
+    assert {file.name for file in run.folder.iterdir()} == {"corpus.zip", "output", "logs"}
 
 
 def test_a_picture_of_hundreds_of_people_has_at_most_max_detections_crops(tmp_path: Path, crop: Crop) -> None:
@@ -112,37 +114,14 @@ def test_a_picture_of_hundreds_of_people_has_at_most_max_detections_crops(tmp_pa
 
 
 @pytest.mark.slow
-def test_an_archive_of_bombs_needs_little_memory(tmp_path: Path, model_json: Path) -> None:
+def test_an_archive_of_bombs_needs_little_memory(tmp_path: Path, crop: Crop) -> None:
     count, kinds = 200, bombs()
     path = tmp_path / "bombs.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for index in range(count):
             suffix, data = kinds[index % len(kinds)]
             archive.writestr(f"{index}{suffix}", data)
-    usage = process_tree.run(
-        [
-            sys.executable,
-            ROOT / "workflow/scripts/crop_archive.py",
-            *(
-                "--archive",
-                "bombs",
-                "--zip",
-                path,
-                "--fingerprint",
-                LocalZip(str(path)).fingerprint(),
-                "--model",
-                model_json,
-            ),
-            *("--output", tmp_path / "output", "--log", tmp_path / "log.txt", "--settings", json.dumps(SETTINGS)),
-            *(
-                "--speed",
-                json.dumps(
-                    {"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto", "gpus_per_archive": 1}
-                ),
-            ),
-            *("--threads", "2"),
-        ]
-    )
+    usage = process_tree.run(crop.job(path, workers="auto").command())
     rows = read_csv(tmp_path / "output/manifests/bombs.csv")
     assert len({row["member_index"] for row in rows}) == count
     assert usage.peak_bytes < 1.5e9

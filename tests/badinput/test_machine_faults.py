@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
@@ -14,12 +15,15 @@ from typing import Any
 
 import pytest
 
-from helpers.support import encoded, make_zip
+from helpers.files import make_zip
+from helpers.job import Crop
+from helpers.once import once_per_run
+from helpers.output import results
+from helpers.photos import encoded
 from zipcrop.archive.source import LocalFile
 from zipcrop.errors import MachineError
 from zipcrop.job import pool, run, worker
 
-Crop = Callable[..., list[dict[str, str]]]
 Patch = Callable[[pytest.MonkeyPatch], None]
 Check = Callable[[Patch, str], None]
 MEMBERS = [(f"{index}.jpg", encoded("empty" if index % 3 else "zidane", scale=0.3)) for index in range(24)]
@@ -117,24 +121,24 @@ def once_zeros(original: Callable[..., bytes]) -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="module")
-def zip_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_zip(tmp_path_factory.mktemp("zip") / "photos.zip", MEMBERS)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, model_json: Path) -> Path:
+    """A folder with an archive, and what a job makes of it that nothing gets in the way of."""
+
+    def make(folder: Path) -> None:
+        Crop(folder, model_json)(make_zip(folder / "photos.zip", MEMBERS))
+
+    return once_per_run(tmp_path_factory, "undisturbed", make)
 
 
-def results(output: Path) -> dict[str, bytes]:
-    folders = (output / "Person", output / "No_Person", output / "manifests")
-    files = (path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
-    return {path.relative_to(output).as_posix(): path.read_bytes() for path in files}
+@pytest.fixture
+def zip_path(undisturbed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copyfile(undisturbed / "photos.zip", tmp_path / "photos.zip"))
 
 
 @pytest.fixture(scope="module")
-def whole(
-    zip_path: Path, crop_in: Callable[[Path], Crop], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
-    """What a job leaves that nothing gets in the way of."""
-    folder = tmp_path_factory.mktemp("whole")
-    crop_in(folder)(zip_path)
-    return results(folder / "output")
+def whole(undisturbed: Path) -> dict[str, bytes]:
+    """The results of a job that nothing gets in the way of."""
+    return results(undisturbed / "output")
 
 
 @pytest.fixture

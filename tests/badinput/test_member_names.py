@@ -9,7 +9,6 @@ import stat
 import struct
 import unicodedata
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,13 @@ from archives import (
     Entry,
     assert_only_results_written,
     build,
-    files_below,
     first_rows,
     outcome,
 )
 
+from helpers.job import Crop, Rows
+from helpers.output import files_below
 from zipcrop.results import summary
-
-Rows = list[dict[str, str]]
-Crop = Callable[..., Rows]
 
 
 def utf8(name: str, content: bytes = PHOTO) -> Entry:

@@ -1,46 +1,26 @@
-"""Runs a crop job by itself, as the rule crop_archive and the end of the run after it do; for jobs that are disturbed.
+"""Runs the script of the rule crop_archive, and after it what the end of a run does; for jobs that are disturbed.
 
-The only argument is JSON: `zip`, `fingerprint`, `model`, `output`, `log` and `settings`, as `run.Job` has them.
+Takes the arguments of that script, with `=`.
 """
 
 import contextlib
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
+import crop_archive
 from zipcrop.errors import run_script
 
 
-def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of `run.Job`."""
-    return {
-        "archive": Path(zip).stem,
-        "zip": zip,
-        "fingerprint": fingerprint,
-        "model": Path(model),
-        "output": Path(output),
-        "log": Path(log),
-        "settings": settings,
-        "device": "cpu",
-        "engine": "openvino",
-        "batch": 16,
-        "workers": 1,
-        "gpus_per_archive": 1,
-        "threads": 2,
-    }
-
-
 def main() -> None:
-    from zipcrop.job import run, staging
+    from zipcrop.job import staging
 
-    asked = fields(**json.loads(sys.argv[1]))
+    (output,) = (word.removeprefix("--output=") for word in sys.argv if word.startswith("--output="))
     try:
-        run.run(run.Job(**asked))
+        crop_archive.main()
     finally:
-        # At the end of a run, which ends as it would have all the same.
+        # The end of a run sweeps, whatever its jobs did, and fails no run.
         with contextlib.suppress(OSError):
-            staging.sweep(asked["output"])
+            staging.sweep(Path(output))
 
 
 # Spawned workers import this file again.

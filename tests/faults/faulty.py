@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -17,15 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers.support import ROOT, SETTINGS, encoded, make_zip
-from zipcrop.archive.source import LocalZip
+from helpers.files import make_zip
+from helpers.job import CropJob
+from helpers.photos import encoded
+from helpers.project import SCRIPTS
 
 _HERE = Path(__file__).resolve().parent
 # A job takes one; a machine that has other work to do may need some.
 _SECONDS = 120
 # `struct shared` in faulty_calls.c is smaller.
 _COUNTER_SIZE = 8192
-RESULTS = ("Person", "No_Person", "manifests")
 
 
 class UnavailableError(Exception):
@@ -82,7 +82,6 @@ class Bench:
 
     library: Path
     zip: Path
-    fingerprint: str
     model: Path
 
     @classmethod
@@ -96,11 +95,11 @@ class Bench:
             ("notes.txt", b"no photo"),
         ]
         path = make_zip(folder / "photos.zip", members)
-        return cls(build(folder), path, LocalZip(str(path)).fingerprint(), model)
+        return cls(build(folder), path, model)
 
     def on(self, zip: Path) -> Bench:
         """The same with another archive."""
-        return replace(self, zip=zip, fingerprint=LocalZip(str(zip)).fingerprint())
+        return replace(self, zip=zip)
 
     def crop(self, folder: Path, settings: dict[str, Any], fault: Fault | None = None) -> Ended:
         """Runs a job whose output is in `folder`, with `settings` over the tests', to its end."""
@@ -132,17 +131,10 @@ class Bench:
         self, output: Path, log: Path, settings: dict[str, Any], env: dict[str, str] | None = None
     ) -> Iterator[subprocess.Popen[str]]:
         """Starts a job as the leader of a process group of its own, and kills what is left of that at the end."""
-        asked = {
-            "zip": str(self.zip),
-            "fingerprint": self.fingerprint,
-            "model": str(self.model),
-            "output": str(output),
-            "log": str(log),
-            "settings": {**SETTINGS, **settings},
-        }
+        job = CropJob(self.zip, self.model, output, log, settings)
         with subprocess.Popen(
-            [sys.executable, _HERE / "crop_job.py", json.dumps(asked)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts"), **(env or {})},
+            job.command(_HERE / "crop_job.py"),
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -159,18 +151,3 @@ class Bench:
 def _counted(counter: Path) -> tuple[int, str]:
     data = counter.read_bytes()
     return int.from_bytes(data[:8], sys.byteorder), data[8:].split(b"\0", 1)[0].decode(errors="replace")
-
-
-def published(output: Path, records: bool = False) -> dict[str, bytes]:
-    """All results in the folder `output`, by path; with the records, which say how long it took, only if asked for."""
-    return {
-        path.relative_to(output).as_posix(): path.read_bytes()
-        for name in RESULTS
-        for path in (output / name).rglob("*")
-        if path.is_file() and (records or path.suffix != ".json")
-    }
-
-
-def staged(output: Path) -> list[str]:
-    """What is left below the staging folder."""
-    return sorted(path.relative_to(output).as_posix() for path in (output / ".staging").rglob("*"))

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import Bench, Ended, Fault, published, staged
+from faulty import Bench, Ended, Fault
+
+from helpers.output import results, staged
 
 pytestmark = pytest.mark.slow
 
@@ -39,20 +41,20 @@ def whole(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 def others(bench: Bench, whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose output has the results of other settings."""
     folder = tmp_path_factory.mktemp("others")
-    results = _undisturbed(bench, folder, OTHER_SETTINGS)
-    assert len(results) > len(whole)
-    assert all(results[name] != data for name, data in whole.items() if not name.startswith("No_Person/"))
+    found = _undisturbed(bench, folder, OTHER_SETTINGS)
+    assert len(found) > len(whole)
+    assert all(found[name] != data for name, data in whole.items() if not name.startswith("No_Person/"))
     return folder
 
 
 def _undisturbed(bench: Bench, folder: Path, settings: dict[str, Any]) -> dict[str, bytes]:
     ended = bench.crop(folder, settings)
     assert ended.status == 0, ended.said
-    results = published(folder / "output")
-    statuses = {line.split(",")[5] for line in results["manifests/photos.csv"].decode().splitlines()[1:]}
+    found = results(folder / "output")
+    statuses = {line.split(",")[5] for line in found["manifests/photos.csv"].decode().splitlines()[1:]}
     assert statuses == {"person", "no_person", "failed", "skipped"}
-    assert staged(folder / "output") == []
-    return results
+    assert staged(folder / "output") == {}
+    return found
 
 
 @pytest.fixture(params=["nothing", "results of other settings"])
@@ -87,7 +89,7 @@ def check(bench: Bench, whole: dict[str, bytes], others: Path, before: str, tmp_
                 problems.append(f"{at}. {ended.struck}: {problem}")
             shutil.rmtree(folder)
             at += blocks
-        assert ended.status == 0 and published(folder / "output") == whole, "a job that is only counted goes wrong"
+        assert ended.status == 0 and results(folder / "output") == whole, "a job that is only counted goes wrong"
         disturbed = (at - block) // blocks
         assert disturbed, f"only {ended.calls} calls"
         print(f"{calls}, {how}: {disturbed} of {ended.calls} calls disturbed, {len(problems)} problems")
@@ -97,22 +99,22 @@ def check(bench: Bench, whole: dict[str, bytes], others: Path, before: str, tmp_
         assert ended.status is not None, f"it hangs: {ended.said}"
         if how.startswith("killed"):
             assert ended.status == -signal.SIGKILL, ended.said
-            left = published(output)
+            left = results(output)
             if old is None and "manifests/photos.csv" in left:
                 assert _differences(left, whole) == [], "there is a manifest, but not all results"
         elif ended.status == 0:
-            assert _differences(published(output), whole) == [], "ends as if all were well, but leaves other results"
+            assert _differences(results(output), whole) == [], "ends as if all were well, but leaves other results"
         else:
             sentence = ended.sentence()
             if calls == "changes":
                 assert os.strerror(int(how)) in sentence, sentence
-            wrong = _differences(published(output, records=True), published(old, records=True) if old else {})
+            wrong = _differences(results(output, records=True), results(old, records=True) if old else {})
             assert wrong == [], "fails, and what was published before is not as it was"
 
     def _check_rerun(ended: Ended, output: Path) -> None:
         assert ended.status == 0, f"the job after it fails: {ended.said}"
-        assert _differences(published(output), whole) == [], "the job after it leaves other results"
-        assert staged(output) == [], "the job after it leaves something staged"
+        assert _differences(results(output), whole) == [], "the job after it leaves other results"
+        assert staged(output) == {}, "the job after it leaves something staged"
 
     return check
 

@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pytest
 from disk import Disk, mounted, new_disk
-from faulty import Bench, UnavailableError, published, staged
+from faulty import Bench, UnavailableError
 
-from helpers.support import Workflow, contents, encoded, make_zip
+from helpers.files import make_zip
+from helpers.output import contents, files_below, results, staged
+from helpers.photos import encoded
+from helpers.workflow import Workflow
 
 pytestmark = pytest.mark.slow
 
@@ -98,10 +101,10 @@ def test_a_job(before: str, larger: Bench, disk: Disk, tmp_path: Path) -> None:
     started = time.monotonic()
     assert larger.crop(tmp_path / "whole", SETTINGS).status == 0
     seconds = time.monotonic() - started
-    whole = published(tmp_path / "whole" / "output")
+    whole = results(tmp_path / "whole" / "output")
     if before != "nothing":
         assert larger.crop(tmp_path / "run", OTHER_SETTINGS).status == 0
-        assert published(tmp_path / "run" / "output").keys() != whole.keys()
+        assert results(tmp_path / "run" / "output").keys() != whole.keys()
         os.sync()
 
     def check(image: Path) -> None:
@@ -109,13 +112,13 @@ def test_a_job(before: str, larger: Bench, disk: Disk, tmp_path: Path) -> None:
         with mounted(image, folder / "output"):
             if before == "nothing" and (folder / "output/manifests/photos.csv").exists():
                 # Snakemake would not run it again.
-                wrong = differences(published(folder / "output"), whole)
+                wrong = differences(results(folder / "output"), whole)
                 assert not wrong, f"there is a manifest, but {wrong}"
             ended = larger.crop(folder, SETTINGS)
             assert ended.status == 0, ended.said
-            wrong = differences(published(folder / "output"), whole)
+            wrong = differences(results(folder / "output"), whole)
             assert not wrong, f"after the next job, {wrong}"
-            assert staged(folder / "output") == []
+            assert staged(folder / "output") == {}
 
     checks: list[Check] = []
     with larger.start(tmp_path / "run" / "output", tmp_path / "run.log", SETTINGS) as process:
@@ -158,7 +161,7 @@ def test_a_run(uncut: tuple[Workflow, float], disk: Disk, tmp_path: Path) -> Non
             assert result.returncode == 0, f"the next run fails: {errors[:2]}"
             wrong = differences(files(cut), files(whole))
             assert not wrong, f"after the next run, {wrong}"
-            assert contents(cut) == contents(whole), "after the next run, the summary is another"
+            assert contents(cut.output) == contents(whole.output), "after the next run, the summary is another"
 
     workflow = created(tmp_path / "run")
     checks: list[Check] = []
@@ -174,15 +177,9 @@ def test_a_run(uncut: tuple[Workflow, float], disk: Disk, tmp_path: Path) -> Non
 
 
 def files(workflow: Workflow) -> dict[str, bytes]:
-    """What is in the output; of what tells how long something took, only whether there is anything."""
-    output = workflow.folder / "output"
-    return {
-        path.relative_to(output).as_posix(): (
-            path.read_bytes()[:1] if path.suffix == ".json" or path.name == "summary.csv" else path.read_bytes()
-        )
-        for path in output.rglob("*")
-        if path.is_file() and path.name not in (".snakemake_timestamp", ".lock")  # which a kill leaves
-    }
+    """What is in the output; of files that hold times, only whether there is anything in them."""
+    found = files_below(workflow.output, (".snakemake_timestamp", ".lock"))  # which a kill leaves
+    return {path: data[:1] if path.endswith(".json") or path == "summary.csv" else data for path, data in found.items()}
 
 
 def copy_notes(source: Path, target: Path) -> None:

@@ -11,62 +11,103 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from helpers.support import SETTINGS, WEIGHTS, encoded, photo
+from helpers.job import SETTINGS
+from helpers.photos import encoded, photo
+from helpers.project import WEIGHTS
 from zipcrop import RESULTS_VERSION
 from zipcrop.archive import source
 from zipcrop.archive.reader import Member
 from zipcrop.detect.model import sha256
 from zipcrop.results import manifest, summary
 from zipcrop.results.manifest import Outcome, Person
+from zipcrop.results.names import output_names
 
 Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
 WIDTH, HEIGHT = 405, 540
+SKIPPED = Outcome(0, "skipped", "not an image")
+FAILED = Outcome(0, "failed", "is damaged: Bad CRC-32")
+UGLY_NAMES = [
+    "NA",
+    'a "b", c.jpg',
+    "two\nlines\r\n.jpg",
+    "Größe 日本 😀.png",
+    "..\\up.jpg",
+    "a/b/x.jpg",
+    " .jpg",
+    "x.jpg",
+]
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A member of an archive: its name, what became of it, its CRC and its size in bytes."""
+    """A member of an archive."""
 
     name: str
     outcome: Outcome
-    crc32: int
+    """Its index does not matter, nor do files."""
+    crc32: int | None = None
+    """None for another one for each name."""
     size: int = 1000
+    """Bytes."""
 
 
+# -- Outcomes -------------------------------------------------------------------------------------------------------
+def person(*boxes: Box, size: tuple[int, int] = (640, 480), scores: Sequence[float] = ()) -> Outcome:
+    """A photo of the width and height `size` with persons at `boxes`."""
+    scores = scores or [round(0.9 - 0.01 * k, 6) for k in range(len(boxes))]
+    return Outcome(0, "person", "", *size, tuple(Person(box, score) for box, score in zip(boxes, scores, strict=True)))
+
+
+def no_person(size: tuple[int, int] = (640, 480), best: float | None = 0.1, box: Box = (1.0, 2.0, 3.0, 4.0)) -> Outcome:
+    """A photo without a person, in which the best score was `best`, of what is at `box`."""
+    return Outcome(0, "no_person", "", *size, () if best is None else (Person(box, best),))
+
+
+def rejected(size: tuple[int, int] = (640, 480)) -> Outcome:
+    """A photo whose persons are all too small."""
+    return Outcome(0, "rejected", "no crop has 2 pixels on each side", *size, (Person((1.0, 2.0, 2.5, 4.0), 0.4),))
+
+
+# -- Photos ---------------------------------------------------------------------------------------------------------
 def people(name: str, *scores: float, boxes: Sequence[Box] = (), crc32: int | None = None) -> Photo:
-    """A photo with people of these scores, falling; side by side unless `boxes` says where."""
-    places = boxes or [(20.0 + 60 * k, 100.0, 75.0 + 60 * k, 260.0) for k in range(len(scores))]
-    persons = tuple(Person(box, score) for box, score in zip(places, scores, strict=True))
-    return Photo(name, Outcome(0, "person", "", WIDTH, HEIGHT, persons), _crc32(name, crc32))
+    """A photo with persons of these scores, falling; side by side unless `boxes` says where."""
+    boxes = boxes or [(20.0 + 60 * k, 100.0, 75.0 + 60 * k, 260.0) for k in range(len(scores))]
+    return Photo(name, person(*boxes, size=(WIDTH, HEIGHT), scores=scores), crc32)
 
 
 def without(name: str, best: float | None = None, crc32: int | None = None) -> Photo:
-    """A photo without people, in which the best score was `best`."""
-    persons = () if best is None else (Person((120.0, 200.0, 180.0, 400.0), best),)
-    return Photo(name, Outcome(0, "no_person", "", WIDTH, HEIGHT, persons), _crc32(name, crc32))
+    """A photo without a person, in which the best score was `best`."""
+    return Photo(name, no_person((WIDTH, HEIGHT), best, (120.0, 200.0, 180.0, 400.0)), crc32)
 
 
 def failed(name: str, reason: str = "cannot be decoded: damaged") -> Photo:
     """A photo that failed."""
-    return Photo(name, Outcome(0, "failed", reason), _crc32(name, None))
+    return Photo(name, Outcome(0, "failed", reason))
 
 
-def publish(output: Path, archives: Mapping[str, Sequence[Photo] | None], confidence: float = 0.25) -> None:
-    """Writes into the folder `output` what a run over `archives` would have left there; None for an archive that cannot
-    be opened."""
-    output.mkdir(parents=True, exist_ok=True)
-    for number, (archive, photos) in enumerate(archives.items()):
+# -- Results --------------------------------------------------------------------------------------------------------
+def publish(
+    output: Path, archives: Mapping[str, Sequence[Photo | tuple[str, Outcome]] | None], confidence: float = 0.25
+) -> None:
+    """Writes into the folder `output` what a run over `archives` would leave there: of each its members, photos
+    or just their names and outcomes, or None for an archive that cannot be opened."""
+    for number, (archive, members) in enumerate(archives.items()):
         target = manifest.path(output, archive)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if photos is None:
+        for folder in ("Person", "No_Person"):
+            (output / folder / archive).mkdir(parents=True, exist_ok=True)
+        if members is None:
             rows = manifest.failed_archive_rows(archive, "is not a ZIP archive")
         else:
-            rows = [row for index, each in enumerate(photos) for row in _rows(output, archive, index, each)]
+            rows = _write_files(
+                output, archive, [each if isinstance(each, Photo) else Photo(*each) for each in members]
+            )
         manifest.write(target, rows)
         record = {
             "archive": archive,
-            "zip": f"raw_zips/{archive}.zip",
-            "fingerprint": _fingerprint(output.parent / "raw_zips" / f"{archive}.zip") or f"{number:032x}",
+            "zip": _zip(archive),
+            "fingerprint": _fingerprint(output.parent / _zip(archive)) or f"{number:032x}",
             "model": {"name": "person-n.pt", "sha256": sha256(WEIGHTS), "quantized": ""},
             "settings": {**SETTINGS, "confidence": confidence},
             "device": "cpu",
@@ -77,30 +118,39 @@ def publish(output: Path, archives: Mapping[str, Sequence[Photo] | None], confid
             "seconds": 2.0 + number % 7,
         }
         manifest.record_path(output, archive).write_text(json.dumps(record))
-        for folder in ("Person", "No_Person"):
-            (output / folder / archive).mkdir(parents=True, exist_ok=True)
-    table = summary.summarize(output, {archive: f"raw_zips/{archive}.zip" for archive in archives}).table
+    table = summary.summarize(output, {archive: _zip(archive) for archive in archives}).table
     summary.write(table, output)
 
 
+def _zip(archive: str) -> str:
+    return f"raw_zips/{archive}.zip"
+
+
 def _fingerprint(path: Path) -> str:
-    """Of the archive at `path`, if there is one: then the results are not to be made anew."""
+    """The fingerprint of the archive at `path`, if there is one: its results are not to be made anew."""
     return source.at(str(path)).fingerprint() if path.exists() else ""
 
 
-def _rows(output: Path, archive: str, index: int, each: Photo) -> list[dict[str, object]]:
-    outcome = replace(each.outcome, index=index)
-    if outcome.status == "person":
-        files = [f"Person/{archive}/{Path(each.name).stem}_{k}.jpg" for k in range(len(outcome.persons))]
-        persons = zip(outcome.persons, files, strict=True)
-        outcome = replace(outcome, persons=tuple(replace(person, file=file) for person, file in persons))
-        for person in outcome.persons:
-            _write(output / person.file, _crop(person.box))
-    elif outcome.status == "no_person":
-        outcome = replace(outcome, file=f"No_Person/{archive}/{each.name}")
-        _write(output / outcome.file, _street())
-    member = Member(index, each.name, each.crc32, each.size, "")
-    return list(manifest.rows(archive, member, outcome))
+def _write_files(output: Path, archive: str, members: Sequence[Photo]) -> list[dict[str, object]]:
+    """Writes crops and originals of an archive's `members`. Returns the rows of its manifest."""
+    images = [(index, each) for index, each in enumerate(members) if each.outcome.status != "skipped"]
+    names = output_names([each.name for _, each in images])
+    files = dict(zip((index for index, _ in images), names, strict=True))
+    rows: list[dict[str, object]] = []
+    for index, member in enumerate(members):
+        outcome = replace(member.outcome, index=index)
+        if outcome.status == "person":
+            crops = [f"Person/{archive}/{files[index].crop(k, 'jpg')}" for k in range(len(outcome.persons))]
+            persons = zip(outcome.persons, crops, strict=True)
+            outcome = replace(outcome, persons=tuple(replace(each, file=file) for each, file in persons))
+            for each in outcome.persons:
+                _write(output / each.file, _crop(each.box, (outcome.width or WIDTH, outcome.height or HEIGHT)))
+        elif outcome.status == "no_person":
+            outcome = replace(outcome, file=f"No_Person/{archive}/{files[index].original}")
+            _write(output / outcome.file, _street())
+        crc32 = _crc32(member.name) if member.crc32 is None else member.crc32
+        rows += manifest.rows(archive, Member(index, member.name, crc32, member.size, ""), outcome)
+    return rows
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -109,10 +159,16 @@ def _write(path: Path, data: bytes) -> None:
 
 
 @functools.cache
-def _crop(box: Box) -> bytes:
-    x1, y1, x2, y2 = map(int, box)
-    image = cv2.resize(photo("bus"), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", np.ascontiguousarray(image[y1:y2, x1:x2]))[1].tobytes()
+def _crop(box: Box, size: tuple[int, int]) -> bytes:
+    x1, y1, x2, y2 = (max(0, int(edge)) for edge in box)
+    image = _bus(size)[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+    return cv2.imencode(".jpg", np.ascontiguousarray(image))[1].tobytes()
+
+
+@functools.cache
+def _bus(size: tuple[int, int]) -> np.ndarray:
+    image: np.ndarray = cv2.resize(photo("bus"), size, interpolation=cv2.INTER_AREA)
+    return image
 
 
 @functools.cache
@@ -120,6 +176,6 @@ def _street() -> bytes:
     return encoded("bus")
 
 
-def _crc32(name: str, given: int | None) -> int:
-    """Another one for each name, unless given."""
-    return sum(ord(character) << 3 * place for place, character in enumerate(name)) % 2**32 if given is None else given
+def _crc32(name: str) -> int:
+    """Another one for each name."""
+    return sum(ord(character) << 3 * index for index, character in enumerate(name)) % 2**32

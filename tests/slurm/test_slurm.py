@@ -15,7 +15,10 @@ import psutil
 import pytest
 from cluster import Cluster, UnavailableError
 
-from helpers.support import Workflow, contents, encoded, make_zip, wait_for
+from helpers.files import make_zip
+from helpers.output import contents, journalled
+from helpers.photos import encoded
+from helpers.workflow import Workflow, wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -95,12 +98,6 @@ def run_locally(workflow: Workflow, folder: Path) -> Workflow:
     return local
 
 
-def done(workflow: Workflow, archive: str) -> int:
-    """How many members of an archive are noted as done but not yet published."""
-    journals = (workflow.folder / "output" / ".staging" / archive).rglob("journal.jsonl")
-    return sum(max(0, len(path.read_bytes().splitlines()) - 1) for path in journals)  # the first line is a head
-
-
 def carried_on_after(workflow: Workflow, archive: str) -> int:
     """How many members the last job of an archive found done."""
     found = re.search(r"carrying on after (\d+) ", (workflow.folder / f"logs/crop/{archive}.log").read_text())
@@ -121,7 +118,7 @@ def test_the_same_results_as_on_one_machine(
     local = run_locally(workflow, tmp_path / "local")
     result = workflow.run(*PROFILE, "--group-components", "tiny=2", "report=3", env=env)
     assert result.returncode == 0, result.stdout
-    assert contents(workflow) == contents(local)
+    assert contents(workflow.output) == contents(local.output)
     annotations = "output/summary/annotations.coco.json"
     assert (workflow.folder / annotations).read_bytes() == (local.folder / annotations).read_bytes()
     jobs = crop_jobs(env)
@@ -145,8 +142,8 @@ def test_a_job_that_is_killed_carries_on(env: dict[str, str], prepared: Path, tm
     local = run_locally(workflow, tmp_path / "local")
     # Without GPUs to share, both are on the same node.
     with workflow.start(*PROFILE, *UNGROUPED, config=["device=cpu"], env=env) as process:
-        wait_for(lambda: done(workflow, "killed") > 20, process, 150)
-        before = done(workflow, "killed")
+        wait_for(lambda: journalled(workflow.output, "killed") > 20, process, 150)
+        before = journalled(workflow.output, "killed")
         (job,) = (job for job in crop_jobs(env) if job["archive"] == "killed")
         psutil.Process(job["pid"]).send_signal(signal.SIGKILL)
         output, _ = process.communicate(timeout=200)
@@ -155,7 +152,7 @@ def test_a_job_that_is_killed_carries_on(env: dict[str, str], prepared: Path, tm
     assert [job["archive"] for job in crop_jobs(env)].count("left alone") == 1
     assert len({job["SLURMD_NODENAME"] for job in crop_jobs(env)}) == 1
     assert {job["CUDA_VISIBLE_DEVICES"] for job in crop_jobs(env)} == {None}
-    assert contents(workflow) == contents(local)
+    assert contents(workflow.output) == contents(local.output)
 
 
 def test_a_node_that_is_lost(cluster: Cluster, env: dict[str, str], prepared: Path, tmp_path: Path) -> None:
@@ -163,14 +160,14 @@ def test_a_node_that_is_lost(cluster: Cluster, env: dict[str, str], prepared: Pa
     make_zip(workflow.folder / "raw_zips" / "photos.zip", photos(80))
     local = run_locally(workflow, tmp_path / "local")
     with workflow.start(*PROFILE, env=env) as process:
-        wait_for(lambda: done(workflow, "photos") > 20, process, 150)
+        wait_for(lambda: journalled(workflow.output, "photos") > 20, process, 150)
         (first,) = crop_jobs(env)
         node = first["SLURMD_NODENAME"]
         cluster.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
         # It gets no new jobs, but this one may stay.
         assert cluster.details(first["SLURM_JOB_ID"])["JobState"] == "RUNNING"
         cluster.cut_power(node)
-        before = done(workflow, "photos")
+        before = journalled(workflow.output, "photos")
         # Left to itself, Slurm notices after a while, and has the job wait for another two minutes.
         cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         cluster.run("scontrol", "update", f"JobId={first['SLURM_JOB_ID']}", "StartTime=now")
@@ -181,7 +178,7 @@ def test_a_node_that_is_lost(cluster: Cluster, env: dict[str, str], prepared: Pa
     assert (last["SLURM_JOB_ID"], cluster.details(last["SLURM_JOB_ID"])["Restarts"]) == (first["SLURM_JOB_ID"], "1")
     assert last["SLURMD_NODENAME"] != node
     assert carried_on_after(workflow, "photos") >= before > 20
-    assert contents(workflow) == contents(local)
+    assert contents(workflow.output) == contents(local.output)
     cluster.start_node(node)
     cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
@@ -204,14 +201,14 @@ def test_a_failure_leaves_the_others_alone(env: dict[str, str], prepared: Path, 
     result = workflow.run(*PROFILE, env=env)
     assert result.returncode == 0, result.stdout
     assert [job["archive"] for job in crop_jobs(env)[begun:]] == ["b"]
-    assert contents(workflow) == contents(local)
+    assert contents(workflow.output) == contents(local.output)
     # Nor does it take away what was there before.
     staged = workflow.folder / "output" / ".staging"
     staged.mkdir(exist_ok=True)
     (staged / "b").touch()
     result = workflow.run(*PROFILE, "--retries", "1", config=["confidence=0.6"], env=env)
     assert result.returncode == 1, result.stdout
-    old, now = contents(local), contents(workflow)
+    old, now = contents(local.output), contents(workflow.output)
     assert {file: now.get(file) for file in old if "/b/" in file or "/b." in file} == {
         file: content for file, content in old.items() if "/b/" in file or "/b." in file
     }

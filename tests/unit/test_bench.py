@@ -15,7 +15,7 @@ import pytest
 import multiplications
 import photos
 import random_weights
-from helpers.support import ROOT
+from helpers.project import ROOT
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model

@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 import pytest
 import yaml
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 
 ENVS = ROOT / "envs"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.environment import patched_everywhere
+from helpers.project import ROOT
 from helpers.results import people, publish, without
-from helpers.support import ROOT, patched_everywhere
 from zipcrop import files
 from zipcrop.report import survey, survey_file
 from zipcrop.results import summary

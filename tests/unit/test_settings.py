@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 from zipcrop import settings
 from zipcrop.errors import ConfigError
 

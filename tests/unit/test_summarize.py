@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.files import make_zip, read_csv
+from helpers.project import ROOT
 from helpers.results import failed, people, publish
-from helpers.support import ROOT, make_zip, read_csv
 
 
 def summarize(folder: Path, **environment: str) -> str:

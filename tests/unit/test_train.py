@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 from make_archives import MAN_IN_BLACK, PAVEMENT, ROOF, TREE, TWO_MEN, photo
 from zipcrop.detect import weights
 

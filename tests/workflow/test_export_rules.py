@@ -13,7 +13,10 @@ import pytest
 import yaml
 from pycocotools.coco import COCO
 
-from helpers.support import ROOT, Workflow, encoded, make_zip
+from helpers.files import make_zip
+from helpers.photos import encoded
+from helpers.project import ROOT
+from helpers.workflow import Workflow
 
 YOLO = "exports={yolo: true}"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from helpers.support import WEIGHTS, Workflow
+from helpers.project import WEIGHTS
+from helpers.workflow import Workflow
 
 
 class Server:

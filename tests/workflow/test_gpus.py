@@ -16,7 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.support import Workflow, encoded, make_zip, patched_everywhere
+from helpers.environment import patched_everywhere
+from helpers.files import make_zip
+from helpers.photos import encoded
+from helpers.workflow import Workflow
 from zipcrop.process import gpu
 
 DRIVER = """

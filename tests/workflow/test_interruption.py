@@ -13,7 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.support import Workflow, contents, encoded, journalled, make_zip, patched_everywhere, wait_for
+from helpers.environment import patched_everywhere
+from helpers.files import make_zip
+from helpers.once import once_per_run
+from helpers.output import contents, journalled
+from helpers.photos import encoded
+from helpers.workflow import Workflow, wait_for
 from zipcrop.job.staging import Staging
 
 ARCHIVES = {"images(1)": 90, "sub/it's": 60, "few": 5}
@@ -37,17 +42,20 @@ def patch(image):
 @pytest.fixture(scope="module")
 def uninterrupted(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """A workflow that has run to its end."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    workflow = Workflow.create(folder)
-    shutil.copytree(prepared / "models", folder / "models")
-    photos = [encoded("bus", scale=0.4), encoded("zidane", scale=0.4), encoded("empty", ".png")]
-    for archive, count in ARCHIVES.items():
-        members = [(f"{index}.jpg", photos[index % 3] + bytes([index])) for index in range(count)]
-        make_zip(folder / "raw_zips" / f"{archive}.zip", [*members, ("broken.jpg", photos[0][:3000]), ("a.txt", b"a")])
-    result = workflow.run("--cores", "2")
-    assert result.returncode == 0, result.stdout
-    assert not (folder / "output" / ".staging").exists()
-    return workflow
+
+    def make(folder: Path) -> None:
+        workflow = Workflow.create(folder)
+        shutil.copytree(prepared / "models", folder / "models")
+        photos = [encoded("bus", scale=0.4), encoded("zidane", scale=0.4), encoded("empty", ".png")]
+        for archive, count in ARCHIVES.items():
+            members = [(f"{index}.jpg", photos[index % 3] + bytes([index])) for index in range(count)]
+            members += [("broken.jpg", photos[0][:3000]), ("a.txt", b"a")]
+            make_zip(folder / "raw_zips" / f"{archive}.zip", members)
+        result = workflow.run("--cores", "2")
+        assert result.returncode == 0, result.stdout
+        assert not (workflow.output / ".staging").exists()
+
+    return Workflow(once_per_run(tmp_path_factory, "uninterrupted", make))
 
 
 @pytest.fixture
@@ -92,10 +100,10 @@ def test_killed_with_everything_below_it(
 ) -> None:
     env, decoded = counting
     with fresh.start("--cores", "2", env=env) as process:
-        wait_for(lambda: journalled(fresh) > 30, process)
+        wait_for(lambda: journalled(fresh.output) > 30, process)
         os.killpg(process.pid, signal.SIGKILL)
     assert "carrying on after" in finish(fresh, env)
-    assert contents(fresh) == contents(uninterrupted)
+    assert contents(fresh.output) == contents(uninterrupted.output)
     images = sum(ARCHIVES.values()) + len(ARCHIVES)
     assert images <= decoded() <= images + IN_FLIGHT
 
@@ -110,38 +118,38 @@ def test_killed_before_it_could_sweep(uninterrupted: Workflow, tmp_path: Path) -
             (staged.folder / "ready").touch()
         assert staged.folder.exists()
         finish(workflow)
-        assert contents(workflow) == contents(uninterrupted)
+        assert contents(workflow.output) == contents(uninterrupted.output)
         assert workflow.jobs() == {}
 
 
 @pytest.mark.slow
 def test_snakemake_alone_killed(fresh: Workflow, uninterrupted: Workflow) -> None:
     with fresh.start("--cores", "2") as process:
-        wait_for(lambda: journalled(fresh) > 10, process)
+        wait_for(lambda: journalled(fresh.output) > 10, process)
         left = descendants(process)
         process.kill()
         process.wait()
         assert "carrying on after" in finish(fresh)
         assert left and not psutil.wait_procs(left, timeout=10)[1]
-    assert contents(fresh) == contents(uninterrupted)
+    assert contents(fresh.output) == contents(uninterrupted.output)
 
 
 @pytest.mark.slow
 def test_a_job_killed(fresh: Workflow, uninterrupted: Workflow) -> None:
     with fresh.start("--cores", "2") as process:
-        wait_for(lambda: journalled(fresh) > 10, process)
+        wait_for(lambda: journalled(fresh.output) > 10, process)
         job, worker = crop_job(process)
         job.kill()
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     worker.wait(timeout=10)
     assert "carrying on after" in finish(fresh)
-    assert contents(fresh) == contents(uninterrupted)
+    assert contents(fresh.output) == contents(uninterrupted.output)
 
 
 def test_a_second_run_is_told_so_and_a_killed_worker_costs_nothing(fresh: Workflow, uninterrupted: Workflow) -> None:
     with fresh.start("--cores", "2") as process:
-        wait_for(lambda: journalled(fresh) > 10, process)
+        wait_for(lambda: journalled(fresh.output) > 10, process)
         _, worker = crop_job(process)
         worker.kill()
         second = fresh.run("--cores", "2")
@@ -151,20 +159,20 @@ def test_a_second_run_is_told_so_and_a_killed_worker_costs_nothing(fresh: Workfl
     said = f"zipcrop: error: another run (process {process.pid} on "
     assert [line for line in second.stdout.splitlines() if "rror" in line][-1].startswith(said), second.stdout
     assert "Traceback" not in second.stdout
-    assert contents(fresh) == contents(uninterrupted)
+    assert contents(fresh.output) == contents(uninterrupted.output)
 
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_process(fresh: Workflow, uninterrupted: Workflow) -> None:
     with fresh.start("--cores", "2") as process:
-        wait_for(lambda: journalled(fresh) > 10, process)
+        wait_for(lambda: journalled(fresh.output) > 10, process)
         left = descendants(process)
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=120)
         assert left and not psutil.wait_procs(left, timeout=10)[1]
     assert process.returncode == 1 and "Traceback" not in output, output
     assert "carrying on after" in finish(fresh)
-    assert contents(fresh) == contents(uninterrupted)
+    assert contents(fresh.output) == contents(uninterrupted.output)
 
 
 @pytest.mark.slow
@@ -184,11 +192,11 @@ def test_twenty_kills_at_random_moments(
                 continue
         # It came to its end before it was killed: from the beginning, with the kills that are left.
         assert process.returncode == 0, output
-        assert contents(fresh) == contents(uninterrupted)
+        assert contents(fresh.output) == contents(uninterrupted.output)
         shutil.rmtree(fresh.folder / "output")
         laps += 1
     finish(fresh, env)
-    assert contents(fresh) == contents(uninterrupted)
+    assert contents(fresh.output) == contents(uninterrupted.output)
     images = laps * (sum(ARCHIVES.values()) + len(ARCHIVES))
     print(f"{kills} kills, {laps} laps: {decoded()} photos decoded instead of {images}")
     assert images <= decoded() <= images + kills * IN_FLIGHT

@@ -13,8 +13,10 @@ import pytest
 from playwright.sync_api import Page
 
 from helpers.browser import SECTIONS, Report, browser_page
+from helpers.files import make_zip, read_csv
+from helpers.project import ROOT
 from helpers.results import Photo, failed, people, publish, without
-from helpers.support import ROOT, Workflow, make_zip, read_csv
+from helpers.workflow import Workflow
 from zipcrop.report import pages, plots
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey

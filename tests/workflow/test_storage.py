@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.files import make_zip
+from helpers.output import results
+from helpers.photos import encoded
 from helpers.store import Store
-from helpers.support import Workflow, encoded, make_zip
+from helpers.workflow import Workflow
 
 ARCHIVES = ["images(1).zip", "-Größe [2]/it's #1.ZIP", "broken.zip"]
 
@@ -30,16 +33,6 @@ def workflow(prepared: Path, store: Store, tmp_path: Path) -> Workflow:
 
 
 FROM_STORE = "raw_zips=s3://raw/my photos"
-
-
-def results(output: Path) -> dict[str, bytes]:
-    wanted = [path for folder in ("Person", "No_Person") for path in (output / folder).rglob("*")]
-    wanted += (output / "manifests").rglob("*.csv")
-    return {
-        path.relative_to(output).as_posix(): path.read_bytes()
-        for path in wanted
-        if path.is_file() and path.name != ".snakemake_timestamp"
-    }
 
 
 def downloads(store: Store) -> list[str]:
@@ -110,7 +103,7 @@ def test_results_go_into_a_store_too(workflow: Workflow, store: Store, tmp_path:
     assert workflow.jobs("--cores", "2", config=config) == {"upload_archive": 3}
     wanted = {f"set 1/{path}": data for path, data in results(workflow.folder / "output").items()}
     there = {key: store.get("results", key) for key in store.keys("results")}
-    assert {key: data for key, data in there.items() if not key.endswith((".json", ".sha256"))} == wanted
+    assert {key: data for key, data in there.items() if not key.endswith(".json")} == wanted
     assert json.loads(there["set 1/manifests/images(1).json"])["archive"] == "images(1)"
     assert workflow.jobs("--cores", "2", config=config) == {}
 
@@ -121,5 +114,5 @@ def test_results_go_into_a_store_too(workflow: Workflow, store: Store, tmp_path:
     assert jobs == {"crop_archive": 1, "summarize": 1, "upload_archive": 1}
     assert workflow.run("prune", "--cores", "1", config=config).returncode == 0
     wanted = {f"set 1/{path}" for path in results(workflow.folder / "output")}
-    assert {key for key in store.keys("results") if not key.endswith((".json", ".sha256"))} == wanted
+    assert {key for key in store.keys("results") if not key.endswith(".json")} == wanted
     assert not any("Größe" in key for key in store.keys("results"))

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import ROOT, WEIGHTS, Workflow, encoded, make_zip, without_network
+from helpers.environment import without_network
+from helpers.files import make_zip
+from helpers.photos import encoded
+from helpers.project import ROOT, WEIGHTS
+from helpers.workflow import Workflow
 
 ALL = {"crop_archive": 2, "summarize": 1}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.support import make_zip
+from helpers.files import make_zip
 from zipcrop.archive import catalog, ids
 from zipcrop.archive.source import RefusedZip
 from zipcrop.errors import CatalogError, MachineError

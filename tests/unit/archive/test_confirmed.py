@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.files import make_zip
 from helpers.store import Store
-from helpers.support import make_zip
 from zipcrop.archive import source
 from zipcrop.archive.confirmed import ConfirmedArchive, check_state
 from zipcrop.archive.reader import (

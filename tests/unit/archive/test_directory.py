@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import encoded, make_zip
+from helpers.files import make_zip
+from helpers.photos import encoded
 from zipcrop.archive import directory
 from zipcrop.archive.directory import Directory, locate
 from zipcrop.archive.reader import Archive, ArchiveError, Limits

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import encoded, make_zip
+from helpers.files import make_zip
+from helpers.photos import encoded
 from zipcrop.archive.reader import Archive, ArchiveError, Limits, MemberError, NotAnImage
 
 JPEG = b"\xff\xd8\xff"

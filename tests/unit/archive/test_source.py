@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import make_zip
+from helpers.files import make_zip
 from zipcrop.archive import source
 from zipcrop.archive.source import LocalFile, LocalZip
 from zipcrop.errors import MachineError

@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers.support import IMAGE_SIZE, ROOT, WEIGHTS, photo
+from helpers.job import IMAGE_SIZE
+from helpers.photos import photo
+from helpers.project import ROOT, WEIGHTS
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.support import photo
+from helpers.photos import photo
 from zipcrop.detect.letterbox import Letterbox
 
 SIZES = [(480, 640), (640, 480), (1080, 1920), (1080, 810), (333, 500), (1, 5000), (5000, 1), (640, 640), (17, 23)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import flip
+from helpers.files import flip
 from zipcrop.detect import engine
 from zipcrop.detect import model as prepared
 from zipcrop.detect.model import Model

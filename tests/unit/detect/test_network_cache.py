@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers.support import flip
+from helpers.files import flip
 from zipcrop.detect import engine, network_cache
 from zipcrop.detect import model as prepared
 from zipcrop.detect.model import Model

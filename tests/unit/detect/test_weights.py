@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from helpers.support import ROOT, WEIGHTS, without_network
+from helpers.environment import without_network
+from helpers.project import ROOT, WEIGHTS
 from zipcrop.detect import detector, weights
 from zipcrop.detect.model import weights_path
 from zipcrop.errors import ModelError

@@ -13,7 +13,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from helpers.support import ROOT, encoded, photo
+from helpers.photos import encoded, photo
+from helpers.project import ROOT
 from zipcrop.image import codec, heif
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers.support import make_zip
+from helpers.files import make_zip
 from zipcrop import RESULTS_VERSION, files
 from zipcrop.archive import catalog
 from zipcrop.archive.source import LocalFile

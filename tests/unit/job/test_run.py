@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.support import ROOT, SETTINGS, encoded, flip, make_zip, photo
-from zipcrop.archive.source import LocalZip
+from helpers import output
+from helpers.files import flip, make_zip
+from helpers.job import SETTINGS, Crop
+from helpers.photos import encoded, photo
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.job import run
 
-Crop = Callable[..., list[dict[str, str]]]
 PHOTOS = [
     ("bus.jpg", encoded("bus")),
     ("dir/zidane.png", encoded("zidane", ".png")),
@@ -123,87 +123,61 @@ def test_no_person_has_score_and_box_of_the_person_that_came_nearest(zip_path: P
             assert [row[edge] for edge in edges] == [best[row["member_index"]][edge] for edge in edges]
 
 
-def test_no_process_of_the_cpu_path_imports_a_heavy_package(
-    zip_path: Path, tmp_path: Path, model_json: Path, crop: Crop
-) -> None:
+def test_no_process_of_the_cpu_path_imports_a_heavy_package(zip_path: Path, tmp_path: Path, crop: Crop) -> None:
     poison = tmp_path / "poison"
     for package in ("torch", "torchvision", "ultralytics", "pandas", "snakemake", "openvino_telemetry"):
         (poison / package).mkdir(parents=True)
         (poison / package / "__init__.py").write_text(f"raise SystemExit('{package} was imported')")
-    command = [sys.executable, ROOT / "workflow/scripts/crop_archive.py", "--archive", "a", "--zip", zip_path]
-    command += ["--model", model_json, "--output", tmp_path / "output", "--log", tmp_path / "a.log", "--threads", "2"]
-    command += ["--fingerprint", LocalZip(str(zip_path)).fingerprint(), "--settings", json.dumps(SETTINGS)]
-    speed = {"device": "auto", "engine": "openvino", "batch": 16, "workers": 2, "gpus_per_archive": 1}
     result = subprocess.run(
-        [*command, "--speed", json.dumps(speed)],
+        crop.job(zip_path, device="auto", workers=2).command(),
         env={**os.environ, "PYTHONPATH": str(poison)},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert result.returncode == 0, result.stderr + (tmp_path / "a.log").read_text()
+    assert result.returncode == 0, result.stderr + (tmp_path / "logs/images(1).log").read_text()
     assert "done: 7 members" in result.stderr
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """Makes every job get other arguments than the fixture gives."""
-    original = run.Job
-
-    def changed(**arguments: Any) -> run.Job:
-        return original(**{**arguments, **changes})
-
-    monkeypatch.setattr(run, "Job", changed)
-
-
-def test_an_archive_that_changed_since_the_start_fails_the_job(
-    zip_path: Path, tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spoil(monkeypatch, fingerprint="another")
+def test_an_archive_that_changed_since_the_start_fails_the_job(zip_path: Path, tmp_path: Path, crop: Crop) -> None:
+    job = dataclasses.replace(crop.job(zip_path).job(), fingerprint="another")
     with pytest.raises(MachineError, match="changed since the run began; run again"):
-        crop(zip_path)
+        run.run(job)
     assert not (tmp_path / "output" / "manifests").exists()
 
 
-def model_of_its_own(model_json: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(model_json.parent, folder, ignore=shutil.ignore_patterns("cache"))) / model_json.name
+@pytest.fixture
+def own_model(model_json: Path, tmp_path: Path) -> Path:
+    """A model that the test may damage, and of which nothing is compiled yet."""
+    ignored = shutil.ignore_patterns("cache")
+    return Path(shutil.copytree(model_json.parent, tmp_path / "model", ignore=ignored)) / model_json.name
 
 
-def test_a_compiled_network_that_is_damaged_is_compiled_anew(
-    zip_path: Path, tmp_path: Path, model_json: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = model_of_its_own(model_json, tmp_path / "model")
-    spoil(monkeypatch, model=model)
+def test_a_compiled_network_that_is_damaged_is_compiled_anew(zip_path: Path, tmp_path: Path, own_model: Path) -> None:
+    crop = Crop(tmp_path, own_model)
     crop(zip_path, output="whole")
-    (blob,) = model.parent.rglob("*.blob")
+    (blob,) = own_model.parent.rglob("*.blob")
     flip(blob)
     damaged = blob.read_bytes()
     crop(zip_path, output="mended")
     name = "manifests/images(1).csv"
     assert (tmp_path / "mended" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert "a compiled network was damaged; it is compiled anew" in (tmp_path / "logs/images(1).log").read_text()
-    assert damaged not in [path.read_bytes() for path in model.parent.rglob("*.blob")]
+    assert damaged not in [path.read_bytes() for path in own_model.parent.rglob("*.blob")]
     assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(("engine", "name"), [("openvino", "openvino.bin"), ("torch", "weights.pt")])
 def test_a_damaged_model_ends_the_job_before_any_outcome(
-    engine: str,
-    name: str,
-    zip_path: Path,
-    tmp_path: Path,
-    model_json: Path,
-    crop: Crop,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: str, name: str, zip_path: Path, tmp_path: Path, own_model: Path
 ) -> None:
-    model = model_of_its_own(model_json, tmp_path / "model")
-    flip(model.parent / name)
-    spoil(monkeypatch, model=model)
+    flip(own_model.parent / name)
     with pytest.raises(ZipcropError, match=f"{name} is damaged; run again, and it is prepared anew"):
-        crop(zip_path, engine=engine)
+        Crop(tmp_path, own_model)(zip_path, engine=engine)
     (journal,) = (tmp_path / "output").rglob("journal.jsonl")
     assert journal.read_bytes().count(b"\n") == 1  # its head
-    assert not model.exists()
+    assert not own_model.exists()
     assert multiprocessing.active_children() == []
 
 
@@ -228,12 +202,7 @@ def test_an_interrupted_job_is_resumed(
     assert not (tmp_path / "output" / "manifests").exists()
     crop(zip_path)
     assert "carrying on after 1 members" in capsys.readouterr().err
-    whole, resumed = (tmp_path / "whole", tmp_path / "output")
-    for folder in ("Person", "No_Person", "manifests"):
-        files = sorted(path.relative_to(whole) for path in (whole / folder).rglob("*") if path.suffix != ".json")
-        assert files == sorted(p.relative_to(resumed) for p in (resumed / folder).rglob("*") if p.suffix != ".json")
-        for file in files:
-            assert (whole / file).is_dir() or (whole / file).read_bytes() == (resumed / file).read_bytes()
+    assert output.results(tmp_path / "output") == output.results(tmp_path / "whole")
 
 
 def with_orientation(data: bytes, orientation: int) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from helpers.output import files_below
 from zipcrop import files
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.files import remove_with_empty_parents
@@ -111,11 +112,6 @@ def published(tmp_path: Path) -> Staging:
     return staging
 
 
-def results(output: Path) -> list[str]:
-    files = (path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
-    return sorted(file for file in files if not file.startswith(".staging/"))
-
-
 RESULTS = ["No_Person/a/y.jpg", "Person/a/x_0.jpg", "manifests/a.csv", "manifests/a.json", "manifests/a.sha256"]
 
 
@@ -123,10 +119,10 @@ def test_publish_replaces_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "Person" / "a").mkdir(parents=True)
     (tmp_path / "Person" / "a" / "stale_0.jpg").write_text("stale")
     published(tmp_path)
-    assert results(tmp_path) == RESULTS
+    assert sorted(held(tmp_path)) == RESULTS
 
 
-def publish_of_before(output: Path) -> dict[str, str]:
+def publish_of_before(output: Path) -> dict[str, bytes]:
     """Results of other settings; what they hold."""
     other = replace(NO_PERSON, file="No_Person/a/old.jpg", contents=(Content.of(b"No_Person/a/old.jpg"),))
     with Staging(output, "a", "another key") as staging:
@@ -136,8 +132,9 @@ def publish_of_before(output: Path) -> dict[str, str]:
     return held(output)
 
 
-def held(output: Path) -> dict[str, str]:
-    return {file: (output / file).read_text() for file in results(output)}
+def held(output: Path) -> dict[str, bytes]:
+    """All that is there, but for what is staged."""
+    return {file: data for file, data in files_below(output).items() if not file.startswith(".staging/")}
 
 
 def test_publishing_leaves_nothing_staged(tmp_path: Path) -> None:
@@ -183,7 +180,7 @@ def test_a_fault_while_publishing_leaves_what_was_there(
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.is_ready()
         staging.put_in_place()
-    assert results(tmp_path) == RESULTS
+    assert sorted(held(tmp_path)) == RESULTS
     assert not (tmp_path / ".staging").exists()
 
 
@@ -214,7 +211,7 @@ def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> No
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.is_ready()
         staging.put_in_place()
-    assert results(tmp_path) == RESULTS
+    assert sorted(held(tmp_path)) == RESULTS
     assert "before" not in (tmp_path / "manifests" / "a.json").read_text()
     assert not (tmp_path / ".staging").exists()
 
@@ -275,7 +272,7 @@ def test_sweeping_removes_what_is_published_and_what_nobody_will_finish(tmp_path
     assert (tmp_path / ".staging/deep/unfinished").exists() and not (tmp_path / ".staging/deep/gone").exists()
     sweep(tmp_path, live=[])
     assert not (tmp_path / ".staging").exists()
-    assert results(tmp_path) == RESULTS
+    assert sorted(held(tmp_path)) == RESULTS
 
 
 def test_an_archive_that_became_a_folder_of_archives(tmp_path: Path) -> None:
@@ -319,7 +316,7 @@ def test_the_next_run_sees_what_a_kill_while_sweeping_left(
     assert has_leftovers(tmp_path) == bool(staged)
     sweep(tmp_path)
     assert not has_leftovers(tmp_path) and not list((tmp_path / ".staging").rglob("lock"))
-    assert results(tmp_path) == RESULTS
+    assert sorted(held(tmp_path)) == RESULTS
 
 
 def test_leftovers_of_a_killed_worker_are_removed_and_losses_noticed(tmp_path: Path) -> None:
@@ -390,7 +387,7 @@ def test_what_is_planted_among_the_staged_files_harms_nothing_else(kind: str, pl
         os.mkfifo(path)
     published(output)
     assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
-    assert results(output) == RESULTS
+    assert sorted(held(output)) == RESULTS
 
 
 @pytest.mark.parametrize("planted", [".staging", ".staging/a", "Person", "No_Person/a", "manifests"])

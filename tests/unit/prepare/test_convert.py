@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import WEIGHTS
+from helpers.project import WEIGHTS
 from zipcrop.detect.model import Model, sha256, weights_path
 from zipcrop.errors import ModelError
 from zipcrop.prepare import convert

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import WEIGHTS
+from helpers.project import WEIGHTS
 from zipcrop.errors import ModelError
 from zipcrop.prepare import fetch
 

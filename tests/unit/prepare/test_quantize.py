@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.support import IMAGE_SIZE, encoded, flip, make_zip
+from helpers.files import flip, make_zip
+from helpers.job import IMAGE_SIZE
+from helpers.photos import encoded
 from zipcrop.archive.reader import Limits
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox

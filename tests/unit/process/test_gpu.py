@@ -13,7 +13,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 from zipcrop.errors import MachineError
 from zipcrop.process import gpu
 from zipcrop.process.gpu import GPU, Lease

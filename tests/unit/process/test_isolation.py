@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 from zipcrop.errors import MachineError
 from zipcrop.image import opencv
 from zipcrop.process import isolation

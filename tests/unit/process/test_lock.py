@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 from zipcrop.process import lock
 
 HOLDER = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.support import ROOT
+from helpers.project import ROOT
 
 # A parent with a child that ends with it; the child says its number once it is prepared.
 PARENT = """

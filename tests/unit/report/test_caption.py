@@ -9,8 +9,8 @@ import pytest
 from docutils.core import publish_parts
 
 from helpers.browser import SECTIONS
+from helpers.project import ROOT
 from helpers.results import Photo, failed, people, publish, without
-from helpers.support import ROOT
 from zipcrop import settings
 from zipcrop.report import caption, survey_file
 from zipcrop.report.survey import survey

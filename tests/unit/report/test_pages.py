@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.project import WEIGHTS
 from helpers.results import Photo, failed, people, publish, without
-from helpers.support import WEIGHTS
 from zipcrop.detect.model import sha256
 from zipcrop.report import pages
 from zipcrop.report.pictures import Pictures

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.support import encoded
+from helpers.photos import encoded
 from zipcrop.image import codec
 from zipcrop.report import thumbnail
 from zipcrop.report.pictures import Pictures

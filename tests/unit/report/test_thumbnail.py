@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from helpers.support import encoded
+from helpers.photos import encoded
 from zipcrop.report import thumbnail
 
 load = functools.partial(thumbnail.of_file, width=100, height=100, megapixels=100)

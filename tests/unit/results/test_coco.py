@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 import evaluate
 from average_precision import IOUS, average_precision
-from helpers.manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
+from helpers.results import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
 from zipcrop.results import coco, exports
 
 
@@ -172,9 +172,7 @@ def test_evaluation_of_the_export_equals_that_of_the_manifests(seed: int, tmp_pa
     for archive, members in archives.items():
         members += [("small.jpg", rejected()), ("x", SKIPPED)]
         truth[archive, "small.jpg"] = random_boxes(generator, 1)
-    publish(tmp_path, archives)
-    for archive in archives:
-        (tmp_path / "manifests" / f"{archive}.json").write_text('{"settings": {"confidence": 0.01}}')
+    publish(tmp_path, archives, confidence=0.01)
     export(tmp_path)
 
     detections = evaluate.read_detections(tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
+from helpers.results import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
 from zipcrop.errors import ResultsError
 from zipcrop.results import exports, manifest
 
@@ -12,9 +12,9 @@ from zipcrop.results import exports, manifest
 def test_archives_are_those_of_the_summary_in_its_order(tmp_path: Path) -> None:
     publish(tmp_path, {'b/it\'s, "so"': [], "NA": [], "a": []})
     assert exports.archives(tmp_path) == {
-        'b/it\'s, "so"': 'raw/b/it\'s, "so".zip',
-        "NA": "raw/NA.zip",
-        "a": "raw/a.zip",
+        'b/it\'s, "so"': 'raw_zips/b/it\'s, "so".zip',
+        "NA": "raw_zips/NA.zip",
+        "a": "raw_zips/a.zip",
     }
 
 

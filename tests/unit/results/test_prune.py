@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.files import make_zip
+from helpers.project import ROOT
 from helpers.results import people, publish
-from helpers.support import ROOT, make_zip
 
 
 @pytest.fixture

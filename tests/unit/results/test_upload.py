@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from helpers.environment import patched_everywhere
+from helpers.files import make_zip
+from helpers.photos import encoded
+from helpers.project import ROOT
 from helpers.store import Store
-from helpers.support import ROOT, encoded, make_zip, patched_everywhere
 from zipcrop.archive import store as object_store
 from zipcrop.errors import MachineError
 from zipcrop.results import upload

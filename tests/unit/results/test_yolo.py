@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
-from helpers.support import encoded, make_zip, read_csv
+from helpers.files import make_zip, read_csv
+from helpers.photos import encoded
+from helpers.results import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
 from zipcrop.results import exports, yolo
 from zipcrop.results.manifest import Outcome
 
@@ -44,7 +45,7 @@ def test_a_line_per_person(tmp_path: Path) -> None:
     assert read_csv(folder / "photos.csv") == [
         {
             "image": f"images/images(1)/{place}",
-            "zip": "raw/images(1).zip",
+            "zip": "raw_zips/images(1).zip",
             "member_index": str(index),
             "archive": "images(1)",
             "member": place,
