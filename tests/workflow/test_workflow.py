@@ -191,7 +191,7 @@ def test_bad_configuration_stops_the_run_with_one_sentence(workflow: Workflow, c
 
 
 def test_nothing_uses_the_network(prepared: Path, tmp_path: Path) -> None:
-    """But the step that fetches weights, which is in test_fetch.py; here they are there."""
+    """But the step that fetches weights, which is in test_official_weights.py; here they are there."""
     assert not (prepared / "network_used").exists()
     # The guard is not blind.
     code = "import socket; socket.create_connection(('127.0.0.1', 9))"
