@@ -7,39 +7,25 @@ import itertools
 import os
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import workers
 
 from helpers.files import make_zip
-from helpers.job import Crop
+from helpers.job import Crop, replace_workers
 from helpers.once import once_per_run
 from helpers.output import results
 from helpers.photos import encoded
 from zipcrop.archive.source import LocalFile
 from zipcrop.errors import MachineError
-from zipcrop.job import pool, run, worker
+from zipcrop.job import run
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 Check = Callable[[Patch, str], None]
 MEMBERS = [(f"{index}.jpg", encoded("empty" if index % 3 else "zidane", scale=0.3)) for index in range(24)]
-
-
-def failing(original: Callable[..., Any], number: int, after: int) -> Callable[..., Any]:
-    """`original`, which raises an OSError from the call on that comes after `after` others."""
-    calls = []
-
-    def fails(*arguments: Any, **options: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) > after:
-            raise OSError(number, os.strerror(number))
-        return original(*arguments, **options)
-
-    return fails
 
 
 def failing_once(original: Callable[..., Any], number: int, after: int) -> Callable[..., Any]:
@@ -53,71 +39,6 @@ def failing_once(original: Callable[..., Any], number: int, after: int) -> Calla
         return original(*arguments, **options)
 
     return fails
-
-
-def worker_that_cannot_write(connection: Connection, *arguments: Any) -> None:
-    worker.files.create = failing(worker.files.create, int(os.environ["FAULT"]), 10)
-    worker.main(connection, *arguments)
-
-
-def worker_that_cannot_read(connection: Connection, *arguments: Any) -> None:
-    LocalFile.read_at = failing(LocalFile.read_at, errno.EIO, 20)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
-
-
-def reads_once_otherwise(falsified: Callable[[LocalFile, bytes], bytes], photo: int) -> None:
-    """From now on, what is read for the `photo`th time of a photo's bytes is `falsified`; others wait meanwhile."""
-    really_read = LocalFile.read_at
-    photos = itertools.count(1)
-    alone = threading.Lock()
-
-    def read_at(reader: LocalFile, length: int, offset: int) -> bytes:
-        with alone:
-            data = really_read(reader, length, offset)
-            return falsified(reader, data) if data.startswith(b"\xff\xd8") and next(photos) == photo else data
-
-    LocalFile.read_at = read_at  # type: ignore[method-assign]
-
-
-def worker_that_once_reads_zeros(connection: Connection, *arguments: Any) -> None:
-    reads_once_otherwise(lambda reader, data: bytes(len(data)), 7)
-    worker.main(connection, *arguments)
-
-
-def worker_that_once_reads_nothing(connection: Connection, *arguments: Any) -> None:
-    reads_once_otherwise(lambda reader, data: b"", 7)
-    worker.main(connection, *arguments)
-
-
-def worker_that_reads_while_somebody_copies(connection: Connection, *arguments: Any) -> None:
-    """The archive over itself, in place: in between it has zeros."""
-
-    def falsified(reader: LocalFile, data: bytes) -> bytes:
-        path = Path(os.environ["ZIP"])
-        content = path.read_bytes()
-        path.write_bytes(bytes(len(content)))
-        zeros = os.pread(reader._file.fileno(), len(data), 0)
-        path.write_bytes(content)
-        return zeros
-
-    reads_once_otherwise(falsified, 7)
-    worker.main(connection, *arguments)
-
-
-def worker_that_once_reads_another_directory(connection: Connection, *arguments: Any) -> None:
-    LocalFile.read_at = once_zeros(LocalFile.read_at)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
-
-
-def once_zeros(original: Callable[..., bytes]) -> Callable[..., bytes]:
-    """`original`, which gives zeros the first time."""
-    first = [True]
-
-    def read_at(*arguments: Any) -> bytes:
-        data = original(*arguments)
-        return bytes(len(data)) if first and first.pop() else data
-
-    return read_at
 
 
 @pytest.fixture(scope="module")
@@ -172,30 +93,30 @@ def fails_and_then_carries_on(
 def test_a_worker_that_cannot_write(number: int, said: str, fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
         broken.setenv("FAULT", str(number))
-        broken.setattr(pool.worker, "main", worker_that_cannot_write)
+        replace_workers(broken, workers.worker_that_cannot_write)
 
     fails_and_then_carries_on(patch, said)
 
 
 def test_an_archive_that_cannot_be_read(fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
-        broken.setattr(pool.worker, "main", worker_that_cannot_read)
+        replace_workers(broken, workers.worker_that_cannot_read)
 
     said = r"Input/output error while reading .*photos\.zip; check the disk and run again"
     fails_and_then_carries_on(patch, said)
 
 
+OTHER_BYTES = r"gave other bytes when it was read again; check the disk, and run again"
+
+
 @pytest.mark.parametrize(
     ("main", "said"),
     [
+        (workers.worker_that_once_reads_zeros, rf"'\d+\.jpg' in .*photos\.zip {OTHER_BYTES}"),
+        (workers.worker_that_once_reads_nothing, rf"'\d+\.jpg' in .*photos\.zip {OTHER_BYTES}"),
+        (workers.worker_that_once_reads_another_directory, rf".*photos\.zip {OTHER_BYTES}"),
         (
-            worker_that_once_reads_zeros,
-            r"'\d+\.jpg' in .*photos\.zip gave other bytes when it was read again; check .*",
-        ),
-        (worker_that_once_reads_nothing, r"'\d+\.jpg' in .*photos\.zip gave other bytes when it was read again; .*"),
-        (worker_that_once_reads_another_directory, r".*photos\.zip gave other bytes when it was read again; check .*"),
-        (
-            worker_that_reads_while_somebody_copies,
+            workers.worker_that_reads_while_somebody_copies,
             r".*photos\.zip changed while it was being read; run again once it is complete",
         ),
     ],
@@ -205,7 +126,7 @@ def test_an_archive_that_reads_otherwise_once(
 ) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
         broken.setenv("ZIP", str(zip_path))
-        broken.setattr(pool.worker, "main", main)
+        replace_workers(broken, main)
 
     fails_and_then_carries_on(patch, said)
 
@@ -216,7 +137,7 @@ def test_a_job_that_reads_otherwise_once(fails_and_then_carries_on: Check) -> No
 
     def patch(broken: pytest.MonkeyPatch) -> None:
         def opened(*arguments: Any) -> run.ConfirmedArchive:
-            broken.setattr(LocalFile, "read_at", once_zeros(LocalFile.read_at))
+            broken.setattr(LocalFile, "read_at", workers.once_zeros(LocalFile.read_at))
             return really_open(*arguments)
 
         broken.setattr(run, "ConfirmedArchive", opened)
@@ -290,7 +211,7 @@ def test_a_damaged_archive_that_is_touched_while_it_is_read(content: str, tmp_pa
 @pytest.mark.parametrize(("function", "after"), [("record", 7), ("publish", 0), ("check_files", 0)])
 def test_a_job_whose_disk_is_full(function: str, after: int, fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
-        broken.setattr(run.Staging, function, failing(getattr(run.Staging, function), errno.ENOSPC, after))
+        broken.setattr(run.Staging, function, workers.failing(getattr(run.Staging, function), errno.ENOSPC, after))
 
     said = r"No space left on device while cropping .*photos\.zip into .*output; free some space and run again"
     fails_and_then_carries_on(patch, said)

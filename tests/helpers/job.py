@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers.files import read_csv
 from helpers.project import SCRIPTS
 from zipcrop.archive import source
-from zipcrop.job import run
+from zipcrop.job import run, worker
 
 Rows = list[dict[str, str]]
 """A manifest."""
@@ -116,3 +118,8 @@ class Crop:
         settings = {key.replace("__", "."): value for key, value in options.items()}
         log = self.folder / "logs" / f"{zip_path.stem}.log"
         return CropJob(zip_path, self.model, self.folder / output, log, settings, speed)
+
+
+def replace_workers(monkeypatch: pytest.MonkeyPatch, main: Callable[..., None]) -> None:
+    """Makes the workers of crop jobs run `main`, a function of a module, in place of `worker.main`."""
+    monkeypatch.setattr(worker, "main", main)

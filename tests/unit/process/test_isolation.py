@@ -3,8 +3,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -12,30 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from isolated_work import end_at_once, environment, nothing, work
 
 from helpers.project import ROOT
 from zipcrop.errors import MachineError
 from zipcrop.image import opencv
 from zipcrop.process import isolation
 from zipcrop.process.isolation import Isolation
-
-
-def nothing() -> None:
-    pass
-
-
-def work(what: str) -> str:
-    if what == "crash":
-        signal.raise_signal(signal.SIGSEGV)
-    if what == "exit":
-        os._exit(0)
-    if what == "hang":
-        re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
-    if what == "memory":
-        raise MemoryError
-    if what == "bug":
-        raise KeyError(what)
-    return f"{what} in {os.getpid()}"
 
 
 def test_each_has_its_result_in_order_and_from_other_processes() -> None:
@@ -99,16 +80,6 @@ def test_processes_that_cannot_start_stop_the_run(monkeypatch: pytest.MonkeyPatc
         pytest.raises(MachineError, match="processes that decode photos cannot be"),
     ):
         list(isolated.map(work, ["a"] * 3))
-
-
-def end_at_once(prepare: object) -> None:
-    os._exit(1)
-
-
-def environment(name: str) -> str | None:
-    import cv2
-
-    return os.environ.get(name) if cv2.getNumThreads() == 1 else None
 
 
 def test_opencv_has_the_limit_too() -> None:
