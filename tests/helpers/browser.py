@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Frame, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Frame, Locator, Page, sync_playwright
 
 SECTIONS = ["1 Archives", "2 Plots", "3 Contact sheets", "4 To look at twice", "5 Provenance"]
 # Snakemake's page says so itself.
@@ -17,7 +17,7 @@ _USUAL = "cdn.tailwindcss.com should not be used in production"
 
 
 def chromium() -> str:
-    """Where Chromium is; skips the test if it is nowhere, unless REQUIRE_CHROMIUM is set."""
+    """The path of Chromium. Without one the test is skipped, or fails if REQUIRE_CHROMIUM is set."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         (pytest.fail if os.environ.get("REQUIRE_CHROMIUM") else pytest.skip)("there is no Chromium")
@@ -25,15 +25,22 @@ def chromium() -> str:
 
 
 @contextmanager
-def browser_page(width: int = 1600, dark: bool = False) -> Iterator[Page]:
-    """An empty page of headless Chromium."""
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium())
-        page = browser.new_page(
-            viewport={"width": width, "height": 1000}, color_scheme="dark" if dark else "light", offline=True
-        )
-        yield page
-        browser.close()
+        started = playwright.chromium.launch(executable_path=chromium())
+        yield started
+        started.close()
+
+
+@contextmanager
+def browser_page(browser: Browser, width: int = 1600, dark: bool = False) -> Iterator[Page]:
+    """An empty page that knows nothing of others."""
+    page = browser.new_page(
+        viewport={"width": width, "height": 1000}, color_scheme="dark" if dark else "light", offline=True
+    )
+    yield page
+    page.close()
 
 
 class Report:
@@ -45,7 +52,7 @@ class Report:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda message: self._note(message.text) if message.type in ("error", "warning") else None)
         page.on("request", lambda request: None if _is_local(request.url) else self.complaints.append(request.url))
-        # Not high, so that what Snakemake centres is higher.
+        # Low, so that the pictures that Snakemake centres are higher.
         page.set_viewport_size({"width": 1280, "height": 600})
         page.goto(path.as_uri())
         page.get_by_text("What to look at").wait_for()
@@ -56,7 +63,7 @@ class Report:
 
     @property
     def overview(self) -> str:
-        """The text that is there first."""
+        """The text that the reader sees first."""
         return self.page.locator(".prose").first.inner_text()
 
     def can_reach_top(self, of: Locator) -> bool:
@@ -67,12 +74,12 @@ class Report:
 
     @property
     def sections(self) -> list[str]:
-        """What the menu offers below Results."""
+        """The entries of the menu below Results."""
         self._home()
         return [text for text in self.page.locator("nav ul li").all_inner_texts() if text[:1].isdigit()]
 
     def entries(self, *menu: str) -> list[str]:
-        """The labels of what is listed where `menu` leads, one click after the other."""
+        """The labels in the list that the clicks of `menu` lead to."""
         self._home()
         for item in menu:
             self.page.locator("nav").get_by_text(item, exact=True).click()
@@ -84,7 +91,7 @@ class Report:
         return self.page.locator("div.h-screen.overflow-auto img")
 
     def show_page(self, label: str) -> Frame:
-        """As `show`, for what is a page in itself."""
+        """As `show`, for an entry that is a page of its own."""
         self._rows().filter(has_text=label).locator("a").first.click()
         handle = self.page.locator("iframe").element_handle()
         frame = handle.content_frame()

@@ -84,6 +84,6 @@ def test_ultralytics_trains_on_what_the_readme_makes(exporting: Workflow) -> Non
     crops = [row for archive in exporting.summary() for row in exporting.manifest(archive) if row["status"] == "person"]
     assert sum(people for _, people in found.values()) == len(crops)
     assert {"images_/bus.jpg", "images(1)/bus.jpg", "twice/x.jpg", "twice/x~2.jpg", "twice/images_/x.jpg"} <= set(found)
-    assert all(people > 0 for place, (_, people) in found.items() if "empty" not in place)
+    assert all(persons > 0 for image, (_, persons) in found.items() if "empty" not in image)
     sizes = {row["member"]: (int(row["height"]), int(row["width"])) for row in crops}
     assert found["images(1)/bus.jpg"][0] == sizes["bus.jpg"]

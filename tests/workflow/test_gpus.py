@@ -1,5 +1,5 @@
-"""Runs on pretended GPUs: a driver that knows four, and an engine that stands in for CUDA, on the CPU, and watches over
-who uses which GPU."""
+"""Runs on pretended GPUs: a driver that knows four, and an engine on the CPU that stands in for CUDA and notes which
+job uses which GPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ nvmlDeviceGetCount = lambda: 4
 nvmlDeviceGetHandleByIndex = lambda index: index
 nvmlDeviceGetUUID = lambda index: UUIDS[index]
 """
-# Another loader of engines, which notes what it is called with, and which job is on a GPU where there is one already.
+# Another loader of engines, which notes its job and GPU, and whether another job is on that GPU already.
 ENGINE = """
 import fcntl
 

@@ -1,4 +1,4 @@
-"""Official weights, from a stand-in for the server that they come from: a proxy that answers in its name."""
+"""Official weights, from a proxy that answers in the name of the server that they come from."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_official_weights_are_fetched_once_and_everything_is_done_with_them(workflow: Workflow, server: Server) -> None:
-    # With another setting, too: what is out of date must be noticed although the weights were not there at first.
+    # With another setting, too: outdated results must be noticed although the weights were not there at first.
     config = ["model=yolov8s.pt", "confidence=0.5"]
     result = workflow.run(config=config, env=server.env)
     assert result.returncode == 0, result.stdout
     assert (workflow.folder / "models/yolov8s.pt").read_bytes() == WEIGHTS.read_bytes()
     assert result.stdout.count("rule crop_archive:") == 2
-    # Nobody else is told anything.
+    # No other host is asked.
     assert server.hosts == ["github.com"]
     assert workflow.jobs(config=config) == {}
     assert server.hosts == ["github.com"]

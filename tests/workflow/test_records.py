@@ -1,5 +1,5 @@
-"""What is done again, and what is not, goes by the records beside the results: in another copy of the program, after
-losses, while archives cannot be read."""
+"""The records beside the results decide which archives are done again: in another copy of the program, after losses,
+while archives cannot be read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_another_copy_does_again_what_differs_and_nothing_else(workflow: Workflo
     new.unlink()
     assert another_copy.jobs() == {"summarize": 1}
     assert "new" not in another_copy.summary()
-    # What one has done with other settings is done for the other, too, which remembers something else.
+    # Results that one copy has made with other settings are done for the other, too, which remembers other ones.
     other = ["confidence=0.5"]
     assert another_copy.jobs(config=other) == ALL
     assert workflow.jobs(config=other) == {}

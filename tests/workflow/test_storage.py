@@ -107,7 +107,7 @@ def test_results_go_into_a_store_too(workflow: Workflow, store: Store, tmp_path:
     assert json.loads(there["set 1/manifests/images(1).json"])["archive"] == "images(1)"
     assert workflow.jobs("--cores", "2", config=config) == {}
 
-    # Other results are put there in place of those before, and pruned ones are gone.
+    # New results replace the earlier ones, and pruned ones are gone.
     make_zip(tmp_path / "local" / ARCHIVES[0], [("other.jpg", encoded("zidane"))])
     (tmp_path / "local" / ARCHIVES[1]).unlink()
     jobs = workflow.jobs("--cores", "2", config=config)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,20 +58,39 @@ def test_progress_is_on_the_terminal_and_in_the_log(prepared: Path) -> None:
     assert "failed: 'broken.jpg'" in log
 
 
-def test_what_reruns_nothing(workflow: Workflow) -> None:
+def test_a_second_run_does_nothing(workflow: Workflow) -> None:
     assert workflow.jobs("--cores", "2") == {}
+
+
+def touch(workflow: Workflow) -> list[str]:
+    os.utime(workflow.folder / "raw_zips/images(1).zip")
+    return []
+
+
+def copy(workflow: Workflow) -> list[str]:
     archive = workflow.folder / "raw_zips/images(1).zip"
     assert archive.stat().st_size > 1_000_000
-    os.utime(archive)
-    assert workflow.jobs() == {}
-    shutil.copyfile(archive, archive.with_suffix(".copy"))
-    archive.with_suffix(".copy").replace(archive)
-    assert workflow.jobs() == {}
-    copy = shutil.copyfile(WEIGHTS, workflow.folder / "copy.pt")
-    speed = ["batch=3", "workers=2", "device=cpu", "engine=torch", "strict=false", f"model={copy}"]
-    assert workflow.jobs(config=speed) == {}
+    shutil.copyfile(archive, archive.with_suffix(".copy")).replace(archive)
+    return []
+
+
+def move(workflow: Workflow) -> list[str]:
     (workflow.folder / "raw_zips").rename(workflow.folder / "elsewhere")
-    assert workflow.jobs(config=["raw_zips=elsewhere"]) == {}
+    return ["raw_zips=elsewhere"]
+
+
+def copy_weights(workflow: Workflow) -> list[str]:
+    return [f"model={shutil.copyfile(WEIGHTS, workflow.folder / 'copy.pt')}"]
+
+
+def change_speed(workflow: Workflow) -> list[str]:
+    return ["batch=3", "workers=2", "device=cpu", "engine=torch", "strict=false"]
+
+
+@pytest.mark.parametrize("change", [touch, copy, move, copy_weights, change_speed])
+def test_what_reruns_nothing(change: Callable[[Workflow], list[str]], workflow: Workflow) -> None:
+    """Each change gives the configuration that goes with it."""
+    assert workflow.jobs("-n", config=change(workflow)) == {}
 
 
 def test_other_content_with_an_older_time_reruns_that_archive_alone(workflow: Workflow) -> None:
@@ -106,7 +126,13 @@ def test_an_archive_taken_away_leaves_the_summary_and_is_pruned(workflow: Workfl
     assert workflow.jobs() == {}
 
 
-@pytest.mark.parametrize("setting", ["confidence=0.5", "crop={padding: 0.1}", "limits={megapixels: 50}"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "crop={padding: 0.1}",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("confidence=0.5", "limits={megapixels: 50}")),
+    ],
+)
 def test_what_changes_results_reruns_all(workflow: Workflow, setting: str) -> None:
     assert workflow.jobs("-n", config=[setting]) == ALL
 
@@ -115,16 +141,23 @@ def test_why_archives_are_done_again_is_said(workflow: Workflow) -> None:
     make_zip(workflow.folder / "raw_zips/images(1).zip", [("new.jpg", encoded("zidane"))])
     assert "\nzipcrop: done again: 1 for other content\n" in workflow.run("-n").stdout
     assert "\nzipcrop: done again: 1 for other content\n" in workflow.run("--cores", "2").stdout
-    assert "done again" not in workflow.run("-n").stdout
 
 
-def test_other_weights_rerun_all(workflow: Workflow) -> None:
+def other_weights(workflow: Workflow) -> str:
     import torch
 
     checkpoint = torch.load(WEIGHTS, weights_only=False, map_location="cpu")
     torch.save({**checkpoint, "note": "other content"}, workflow.folder / "other.pt")
-    assert workflow.jobs(config=["model=other.pt"]) == {"prepare_model": 1, **ALL}
-    # The first ones are still prepared.
+    return "model=other.pt"
+
+
+def test_other_weights_rerun_all(workflow: Workflow) -> None:
+    assert workflow.jobs("-n", config=[other_weights(workflow)]) == {"prepare_model": 1, **ALL}
+
+
+@pytest.mark.slow
+def test_weights_of_before_are_still_prepared(workflow: Workflow) -> None:
+    assert workflow.jobs(config=[other_weights(workflow)]) == {"prepare_model": 1, **ALL}
     assert workflow.jobs("-n") == ALL
 
 
@@ -151,8 +184,9 @@ def test_strict_fails_at_the_end_and_keeps_everything(workflow: Workflow) -> Non
     assert workflow.jobs(config=["strict=true"]) == {}
 
 
+@pytest.mark.slow
 def test_lost_results_are_made_again(workflow: Workflow) -> None:
-    """A job that dies takes the old results of its archive with it."""
+    """The losses of tests/workflow/test_records.py, one after the other."""
     (workflow.folder / "output/manifests/images(1).csv").unlink()
     assert workflow.jobs() == {"crop_archive": 1, "summarize": 1}
     shutil.rmtree(workflow.folder / "output/No_Person/images(1)")
@@ -170,16 +204,22 @@ def test_a_bad_archive_stops_nothing_and_is_named(workflow: Workflow) -> None:
     assert workflow.jobs() == {}
 
 
+BAD_CONFIGURATIONS = [
+    ("crop={paddin: 1}", "config: unknown key crop.paddin; did you mean padding?"),
+    ("raw_zips=nowhere", "there is no folder nowhere; make it and put ZIP archives into it, or set raw_zips"),
+    ("model=nowhere/best.pt", "there are no weights at nowhere/best.pt"),
+]
+# The sentences are in tests/unit/test_settings.py, too.
+MORE_BAD_CONFIGURATIONS = [
+    ("confidnece=0.4", "config: unknown key confidnece; did you mean confidence?"),
+    ("confidence=2", "config: confidence is 2, but must be a number above 0 up to 1"),
+    ("workers=many", "config: workers is 'many', but must be auto or a whole number"),
+]
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
-    [
-        ("confidnece=0.4", "config: unknown key confidnece; did you mean confidence?"),
-        ("crop={paddin: 1}", "config: unknown key crop.paddin; did you mean padding?"),
-        ("confidence=2", "config: confidence is 2, but must be a number above 0 up to 1"),
-        ("workers=many", "config: workers is 'many', but must be auto or a whole number"),
-        ("raw_zips=nowhere", "there is no folder nowhere; make it and put ZIP archives into it, or set raw_zips"),
-        ("model=nowhere/best.pt", "there are no weights at nowhere/best.pt"),
-    ],
+    [*BAD_CONFIGURATIONS, *(pytest.param(*each, marks=pytest.mark.slow) for each in MORE_BAD_CONFIGURATIONS)],
 )
 def test_bad_configuration_stops_the_run_with_one_sentence(workflow: Workflow, config: str, said: str) -> None:
     result = workflow.run("-n", config=[config])
@@ -201,10 +241,12 @@ def test_nothing_uses_the_network(prepared: Path, tmp_path: Path) -> None:
         assert (tmp_path / str(len(line)) / "network_used").exists()
 
 
-def test_gpus_share_the_cores(workflow: Workflow) -> None:
-    for gpus, threads in ((1, 8), (2, 4), (3, 2)):
-        result = workflow.run("-n", "--forceall", "--cores", "8", "--resources", f"gpu={gpus}")
-        assert result.stdout.count(f"threads: {threads}\n") == 2, result.stdout
+@pytest.mark.parametrize(
+    ("gpus", "threads"), [(3, 2), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 8), (2, 4)))]
+)
+def test_gpus_share_the_cores(gpus: int, threads: int, workflow: Workflow) -> None:
+    result = workflow.run("-n", "--forceall", "--cores", "8", "--resources", f"gpu={gpus}")
+    assert result.stdout.count(f"threads: {threads}\n") == 2, result.stdout
 
 
 def test_snakemake_finds_nothing_to_complain_about(workflow: Workflow) -> None:
