@@ -1,6 +1,6 @@
 """Archives and members that are odd, damaged or hostile, made byte by byte: no library writes such ones.
 
-A case's name is the outcome that is expected of it, with `| ` and what tells it from others of the same outcome.
+A case's name is its expected outcome, with `| ` and a note that tells it from others of the same outcome.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PERSON = encoded("zidane", scale=0.3)
 
 @dataclass
 class Entry:
-    """A member as it is to be written; what is None is as it should be."""
+    """A member as it is to be written; a field that is None is as it should be."""
 
     name: bytes
     content: bytes = PHOTO
@@ -99,7 +99,7 @@ class Entry:
 
 
 def compress(content: bytes, method: int) -> bytes:
-    """As a member of that method holds it; of methods that nobody here can write, something."""
+    """`content` as a member of that method holds it; unchanged for methods that nothing here can write."""
     if method == DEFLATE:
         compressor = zlib.compressobj(wbits=-15)
         return compressor.compress(content) + compressor.flush()
@@ -139,7 +139,7 @@ def encrypted(entry: Entry, password: bytes = b"secret") -> Entry:
 
 
 def aes_encrypted(name: bytes) -> Entry:
-    """As WinZip writes it: method 99, and the true one in an extra field. (What it holds need not be decipherable.)"""
+    """As WinZip writes it: method 99, and the true one in an extra field. (Its content need not be decipherable.)"""
     extra = struct.pack("<2HH2sBH", 0x9901, 7, 2, b"AE", 3, STORED)
     return Entry(name, method=AES, flags=ENCRYPTED, data=bytes(range(256)), extra=extra, local_extra=extra, crc32=0)
 
@@ -197,7 +197,7 @@ def build(
 
 
 def outcome(case: str) -> str:
-    """What is expected of a case: `status: reason` of a member, the reason of an archive."""
+    """The expected end of a case: `status: reason` of a member, the reason of an archive."""
     return case.split(" | ")[0]
 
 

@@ -1,4 +1,4 @@
-"""The corpus of images, made in code. A case's name is the outcome that is expected of it, and what it is."""
+"""The corpus of images, made in code. A case's name is its expected outcome, and the kind of image."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def boxes_with_size(data: bytes, width: int, height: int) -> bytes:
 
 
 def heic_with_crop() -> bytes:
-    """The bus, whose width is odd, in a picture of 20,000 pixels a side, of which the header cuts it out."""
+    """The bus, whose width is odd, in a picture of 20,000 pixels a side; the header cuts it out."""
     data = boxes_with_size(heic(), 20_000, 20_000)
     assert b"clap" in data
     return data
@@ -229,7 +229,7 @@ def tiff_with_size(width: int, height: int) -> bytes:
 
 
 def tiled_tiff(side: int, tile: int, big: bool = False) -> bytes:
-    """One tile of black, of which the picture is the upper left corner; cut off if it is large. As BigTIFF if `big`."""
+    """One black tile, whose upper left corner is the picture; cut off if it is large. As BigTIFF if `big`."""
     pixels = zlib.compress(bytes(min(3 * tile * tile, 1_000_000)))
     tags = {256: side, 257: side, 258: 8, 259: 8, 262: 2, 277: 3, 322: tile, 323: tile, 324: 0, 325: len(pixels)}
     pointer, begin = (
@@ -326,21 +326,21 @@ def tiff_of_tall_tiles() -> bytes:
 
 
 def heic_of_repeated_tiles(side: int, tile: int, columns: int) -> bytes:
-    """A HEIC whose grid has `columns` squared tiles, the same few over and over; what is too many lies outside of the
-    picture. The box that says so is put to the end, so that all others stay where they are."""
+    """A HEIC whose grid has `columns` squared tiles, the same few over and over; those too many lie outside of the
+    picture. The box that says so is moved to the end, so that all others stay where they are."""
     data = heic(functools.partial(plain, side, side), tile_size=tile)
     at = data.index(b"meta") - 4
     end = at + int.from_bytes(data[at : at + 4], "big")
     meta = bytearray(data[at:end])
-    place = meta.index(b"idat") + 4
-    meta[place + 2 : place + 4] = bytes([columns - 1, columns - 1])
-    place = meta.index(b"dimg")
-    source, count = struct.unpack_from(">HH", meta, place + 4)
-    items = struct.unpack_from(f">{count}H", meta, place + 8)
+    offset = meta.index(b"idat") + 4
+    meta[offset + 2 : offset + 4] = bytes([columns - 1, columns - 1])
+    offset = meta.index(b"dimg")
+    source, count = struct.unpack_from(">HH", meta, offset + 4)
+    items = struct.unpack_from(f">{count}H", meta, offset + 8)
     repeated = [items[number % count] for number in range(columns**2)]
-    meta[place + 4 : place + 8 + 2 * count] = struct.pack(f">HH{len(repeated)}H", source, len(repeated), *repeated)
+    meta[offset + 4 : offset + 8 + 2 * count] = struct.pack(f">HH{len(repeated)}H", source, len(repeated), *repeated)
     grown = 2 * (len(repeated) - count)
-    for start in (0, meta.index(b"iref") - 4, place - 4):
+    for start in (0, meta.index(b"iref") - 4, offset - 4):
         meta[start : start + 4] = struct.pack(">I", int.from_bytes(meta[start : start + 4], "big") + grown)
     return data[:at] + struct.pack(">I4s", end - at, b"free") + bytes(end - at - 8) + data[end:] + bytes(meta)
 
@@ -413,7 +413,7 @@ def later_frames(file_format: str) -> bytes:
     return saved(bus(), file_format, save_all=True, append_images=[plain(*SIZE), bus().rotate(180)])
 
 
-# -- What is decoded ------------------------------------------------------------------------------------------------
+# -- Decoded --------------------------------------------------------------------------------------------------------
 for suffix, file_format in {
     "jpg": "jpeg",
     "png": "png",
@@ -488,7 +488,7 @@ itxt = b"Comment\0\1\0\0\0"
 case("person: ", "PNG with an iTXt of 60 MB", "a.png", lambda: png_with(b"iTXt", itxt + deflated_zeros()))
 case("person: ", "PNG with a profile of 60 MB", "a.png", lambda: png_with(b"iCCP", b"icc\0\0" + deflated_zeros()))
 
-# -- What is refused ------------------------------------------------------------------------------------------------
+# -- Refused --------------------------------------------------------------------------------------------------------
 case("failed: the file is empty", "JPEG", "a.jpg", b"")
 case("failed: the file is empty", "HEIC", "a.heic", b"")
 case("failed: cannot be decoded: not a known format", "random bytes", "a.jpg", random.Random(0).randbytes(5000))
@@ -577,7 +577,7 @@ case("no_person: ", "TIFF of tiles", "a.tif", functools.partial(tiled_tiff, 300,
 case("no_person: ", "BigTIFF of tiles", "a.tif", functools.partial(tiled_tiff, 300, 512, True))
 case(f"failed: {DAMAGED}", "AVIF of 20000", "a.avif", lambda: boxes_with_size(bus_file("avif"), 20_000, 20_000))
 
-# -- What is not whole, or not as it was ------------------------------------------------------------------------------
+# -- Not whole, or damaged ---------------------------------------------------------------------------------------------
 for what, data in {
     "jpeg": functools.partial(bus_file, "jpeg"),
     "progressive jpeg": functools.partial(bus_file, "jpeg", progressive=True),
@@ -627,7 +627,7 @@ for what, data in {
         made = functools.partial(lambda whole, number: flipped(whole(), number), data, seed)
         case("decoded: ", f"{what}, bits flipped, {seed}", f"a.{what.split()[0]}", made)
 
-# -- What is passed over ----------------------------------------------------------------------------------------------
+# -- Passed over ------------------------------------------------------------------------------------------------------
 case("skipped: folder", "folder", "dir/", b"")
 case("skipped: not an image", "text", "notes.txt", b"text")
 case("skipped: not an image", "video", "film.mp4", b"\0\0\0\x14ftypisom" + bytes(100))

@@ -32,7 +32,7 @@ def make_corpus(path: Path) -> None:
 
 
 class Run:
-    """What the job made of the corpus in `folder`."""
+    """The job of the corpus in `folder`, and its manifest."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -29,7 +29,7 @@ MEMBERS = [(f"{index}.jpg", encoded("empty" if index % 3 else "zidane", scale=0.
 
 
 def failing_once(original: Callable[..., Any], number: int, after: int) -> Callable[..., Any]:
-    """`original`, of which the call that comes after `after` others raises an OSError."""
+    """`original`, but the call after the first `after` ones raises an OSError."""
     calls = []
 
     def fails(*arguments: Any, **options: Any) -> Any:
@@ -43,7 +43,7 @@ def failing_once(original: Callable[..., Any], number: int, after: int) -> Calla
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, model_json: Path) -> Path:
-    """A folder with an archive, and what a job makes of it that nothing gets in the way of."""
+    """A folder with an archive and the results of an undisturbed job."""
 
     def make(folder: Path) -> None:
         Crop(folder, model_json)(make_zip(folder / "photos.zip", MEMBERS))
@@ -58,7 +58,7 @@ def zip_path(undisturbed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(undisturbed: Path) -> dict[str, bytes]:
-    """The results of a job that nothing gets in the way of."""
+    """The results of an undisturbed job."""
     return results(undisturbed / "output")
 
 
@@ -66,8 +66,8 @@ def whole(undisturbed: Path) -> dict[str, bytes]:
 def fails_and_then_carries_on(
     tmp_path: Path, crop: Crop, zip_path: Path, whole: dict[str, bytes]
 ) -> Callable[[Patch, str], None]:
-    """Checks that a job with what `patch` breaks fails with the sentence `said`, and that the one after it ends as if
-    nothing had been."""
+    """Checks that a job in which `patch` breaks something fails with the sentence `said`, and that the next one ends as
+    if nothing had happened."""
 
     def check(patch: Patch, said: str) -> None:
         with pytest.MonkeyPatch.context() as broken, pytest.raises(MachineError) as fault:
@@ -147,7 +147,7 @@ def test_a_job_that_reads_otherwise_once(fails_and_then_carries_on: Check) -> No
 
 
 def test_a_job_without_photos_that_reads_otherwise_once(tmp_path: Path, crop: Crop) -> None:
-    """No worker looks at what the job has read, which is that there are several archives in the file."""
+    """The job reads that there are several archives in the file, and no worker reads it again."""
     path = make_zip(tmp_path / "photos.zip", [("notes.txt", b"")])
     path.write_bytes(path.read_bytes() * 2)
     really_read = LocalFile.read_at
@@ -178,7 +178,7 @@ def touched_at_the_end(broken: pytest.MonkeyPatch, path: Path) -> None:
 def test_an_archive_that_is_touched_while_it_is_read(
     tmp_path: Path, crop: Crop, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that was read is what its directory says."""
+    """Everything that was read is as the directory says."""
     path = make_zip(tmp_path / "photos.zip", MEMBERS)
     touched_at_the_end(monkeypatch, path)
     crop(path)
@@ -245,5 +245,5 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path: Path, crop: Crop, mo
         crop(path)
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [".staging"]
     assert len({row["member_index"] for row in crop(path)}) == len(MEMBERS) - 1
-    # What was staged of the old content is gone.
+    # Nothing staged of the old content is left.
     assert not (tmp_path / "output/.staging").exists()

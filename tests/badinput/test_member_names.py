@@ -148,6 +148,6 @@ def test_every_original_is_where_its_case_says(rows: Rows, tmp_path: Path) -> No
     assert crops == [f"Person/names/{stem}_{k}.jpg" for stem in PERSONS for k in range(persons)]
     files = [row["file"].lower() for row in rows if row["file"]]
     assert len(set(files)) == len(files)
-    # What reads the manifest next reads the same.
+    # The reader of the manifest gives the same names.
     table = summary.read_manifest(tmp_path / "output", "names").drop_duplicates("member_index")
     assert table["member"].tolist() == [given(entry) for entry in entries]

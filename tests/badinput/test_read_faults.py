@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def read_all(path: Path, fingerprint: str) -> list[bytes | str]:
-    """What a job and a worker of it read, in the order in which they do: of each member its bytes or the reason."""
+    """Reads as a job and its worker do, in their order. Returns for each member its bytes or the reason."""
     state = source.at(str(path)).state()
     source.check_unchanged(str(path), fingerprint)
     found: list[bytes | str] = []

@@ -131,7 +131,7 @@ def worker_that_cannot_read(connection: Connection, *arguments: Any) -> None:
 
 
 def reads_once_otherwise(falsified: Callable[[LocalFile, bytes], bytes], photo: int) -> None:
-    """From now on, what is read for the `photo`th time of a photo's bytes is `falsified`; others wait meanwhile."""
+    """From now on, read number `photo` of a photo's bytes is `falsified`; other reads wait meanwhile."""
     really_read = LocalFile.read_at
     photos = itertools.count(1)
     alone = threading.Lock()
@@ -155,7 +155,7 @@ def worker_that_once_reads_nothing(connection: Connection, *arguments: Any) -> N
 
 
 def worker_that_reads_while_somebody_copies(connection: Connection, *arguments: Any) -> None:
-    """The archive over itself, in place: in between it has zeros."""
+    """Somebody copies the archive over itself, so that for a moment it is all zeros."""
 
     def falsified(reader: LocalFile, data: bytes) -> bytes:
         path = Path(os.environ["ZIP"])
@@ -192,7 +192,7 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda data: bytes(len(data)),
     "other bytes": lambda data: bytes(byte ^ 0xFF for byte in data),
 }
-"""What a read gives instead of the bytes that are there."""
+"""The bytes that a read gives instead of those that are there."""
 
 
 class Disturbed:

@@ -1,4 +1,4 @@
-"""Fixtures: what disturbed jobs are run on, and what jobs leave that are not."""
+"""Fixtures: the bench for disturbed jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faulty import Bench, UnavailableError
 
 @pytest.fixture(scope="session")
 def bench(model_json: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """What jobs are run on."""
+    """The bench that jobs are run on."""
     try:
         return Bench.create(tmp_path_factory.mktemp("bench"), model_json)
     except UnavailableError as error:

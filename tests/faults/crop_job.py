@@ -1,4 +1,4 @@
-"""Runs the script of the rule crop_archive, and after it what the end of a run does; for jobs that are disturbed.
+"""Runs the script of the rule crop_archive, and then sweeps as the end of a run does; for disturbed jobs.
 
 Takes the arguments of that script, with `=`.
 """

@@ -1,4 +1,4 @@
-"""A file system in a file, and what a power cut would leave of it. Needs root and loop devices."""
+"""A file system in a file, and a copy of it as a power cut would leave it. Needs root and loop devices."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Disk:
         self._statistics = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
 
     def cut(self, target: Path) -> None:
-        """Copies to the file `target` what a power cut would leave now: what the file system has sent to its disk, and
-        nothing of what it still holds in memory."""
+        """Copies to the file `target` what a power cut would leave now: all that the file system has sent to its disk,
+        and nothing that it still holds in memory."""
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             before = self._written()

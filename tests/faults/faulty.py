@@ -1,4 +1,4 @@
-"""Crop jobs of which one call to the system is disturbed, and what they leave.
+"""Crop jobs with one disturbed call to the system.
 
 `faulty_calls.c` does it: a library that is loaded into the job, and into its workers, before libc.
 """
@@ -45,7 +45,7 @@ def build(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Fault:
-    """One call to be disturbed: see `faulty_calls.c`."""
+    """The call to be disturbed: see `faulty_calls.c`."""
 
     calls: str
     """`changes`, `writes` or `reads`."""
@@ -65,7 +65,7 @@ class Ended:
     calls: int
     """How many of the calls that were asked for there were."""
     struck: str
-    """Name and place of the call that was disturbed; empty if none was."""
+    """Name and path of the disturbed call; empty if none was."""
 
     def sentence(self) -> str:
         """The only sentence of a job that failed as it should; fails if there is none, or more."""
@@ -78,7 +78,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Bench:
-    """What jobs are run on: an archive with one member of each kind, and the detector."""
+    """An archive with one member of each kind, and the detector, for jobs to run on."""
 
     library: Path
     zip: Path
@@ -130,7 +130,7 @@ class Bench:
     def start(
         self, output: Path, log: Path, settings: dict[str, Any], env: dict[str, str] | None = None
     ) -> Iterator[subprocess.Popen[str]]:
-        """Starts a job as the leader of a process group of its own, and kills what is left of that at the end."""
+        """Starts a job as the leader of a process group of its own, and kills the rest of the group at the end."""
         job = CropJob(self.zip, self.model, output, log, settings)
         with subprocess.Popen(
             job.command(_HERE / "crop_job.py"),

@@ -1,9 +1,7 @@
-"""Jobs of which one call to the system goes wrong, or the last, for each call that there is: what they leave, and what
-a plain job makes of it after.
+"""Jobs in which one call to the system fails, or the job is killed at it, for every call; and plain jobs after them.
 
-Each test tries every so-manieth call, so that the calls are spread over several tests; where there are no more calls it
-ends. A job that is killed before a call is one that is killed after the call before, unless the call is a write, of
-which the half is done.
+The calls are spread over several tests: each takes every second, or every fourth, until there are no more. To be killed
+before a call is to be killed after the one before it, unless the call is a write, half of which is then done.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ Check = Callable[[str, str, int, int], None]
 
 @pytest.fixture(scope="session")
 def whole(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What a job leaves that nothing gets in the way of."""
+    """The results of an undisturbed job."""
     return _undisturbed(bench, tmp_path_factory.mktemp("whole"), SETTINGS)
 
 
@@ -59,7 +57,7 @@ def _undisturbed(bench: Bench, folder: Path, settings: dict[str, Any]) -> dict[s
 
 @pytest.fixture(params=["nothing", "results of other settings"])
 def before(request: pytest.FixtureRequest) -> str:
-    """What is in the output before the job."""
+    """The content of the output before the job."""
     return str(request.param)
 
 
@@ -120,7 +118,7 @@ def check(bench: Bench, whole: dict[str, bytes], others: Path, before: str, tmp_
 
 
 def _differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
-    """Names of what is missing, new or other."""
+    """The paths that are missing, new or different."""
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
@@ -140,7 +138,7 @@ def test_killed_in_the_middle_of_a_write(check: Check) -> None:
 
 
 def test_a_write_that_is_cut_short(check: Check) -> None:
-    """Which is no fault: who writes has to write the rest."""
+    """This is no fault: the writer has to write the rest."""
     check("writes", "short", 1, 1)
 
 

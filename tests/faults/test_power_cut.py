@@ -35,7 +35,7 @@ OTHER_SETTINGS = {"confidence": 0.25, "crop.padding": 0.1}
 
 
 def members(count: int) -> list[tuple[str, bytes]]:
-    """Photos with people and without, no two the same, and one of which there are no results."""
+    """Photos with persons and without, no two the same, and one that is broken."""
     photos = [encoded("bus", scale=0.3), encoded("zidane", scale=0.3), encoded("empty", ".png")]
     found = [(f"{index % 4}/{index}.jpg", photos[index % 3] + bytes([index])) for index in range(count)]
     return [*found, ("broken.jpg", photos[0][:2000])]
@@ -43,7 +43,7 @@ def members(count: int) -> list[tuple[str, bytes]]:
 
 @pytest.fixture(scope="module")
 def larger(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """What jobs of some seconds are run on."""
+    """The bench with a larger archive, whose jobs take some seconds."""
     return bench.on(make_zip(tmp_path_factory.mktemp("larger") / "photos.zip", members(60)))
 
 
@@ -85,7 +85,7 @@ def run_all(checks: Sequence[Check]) -> None:
 
 
 def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> str:
-    """What is missing, new, empty or other, in words; empty if nothing is."""
+    """The paths that are missing, new, empty or different, in words; empty if there are none."""
     kinds = {
         "missing": sorted(expected.keys() - found.keys()),
         "new": sorted(found.keys() - expected.keys()),
@@ -144,7 +144,7 @@ def uncut(prepared: Path, tmp_path: Path) -> tuple[Workflow, float]:
 
 
 def test_a_run(uncut: tuple[Workflow, float], disk: Disk, tmp_path: Path) -> None:
-    """What Snakemake itself notes is on another disk, which keeps all of it."""
+    """Snakemake's own notes are on another disk, which keeps all of them."""
     whole, seconds = uncut
 
     def created(folder: Path) -> Workflow:
@@ -169,7 +169,7 @@ def test_a_run(uncut: tuple[Workflow, float], disk: Disk, tmp_path: Path) -> Non
         for moment in moments(process, seconds):
             cut = created(tmp_path / f"cut-{len(checks)}")
             image = tmp_path / f"cut-{len(checks)}.img"
-            # First: what it has noted as done is to be on the disk by then.
+            # First: all that it has noted as done has to be on the disk by then.
             copy_notes(workflow.folder, cut.folder)
             disk.cut(image)
             checks.append((moment, functools.partial(check, cut, image)))
@@ -177,13 +177,13 @@ def test_a_run(uncut: tuple[Workflow, float], disk: Disk, tmp_path: Path) -> Non
 
 
 def files(workflow: Workflow) -> dict[str, bytes]:
-    """What is in the output; of files that hold times, only whether there is anything in them."""
+    """The files of the output; of those that hold times, only whether they are empty."""
     found = files_below(workflow.output, (".snakemake_timestamp", ".lock"))  # which a kill leaves
     return {path: data[:1] if path.endswith(".json") or path == "summary.csv" else data for path, data in found.items()}
 
 
 def copy_notes(source: Path, target: Path) -> None:
-    """Copies what Snakemake, which is at work in `source`, has noted."""
+    """Copies the notes of Snakemake, which is at work in `source`."""
     if not (source / ".snakemake").exists():
         return
     while True:

@@ -1,1 +1,1 @@
-"""What tests are made of: photos, archives, results, stores, browsers, and the workflow as a user runs it."""
+"""The parts that tests are made of: photos, archives, jobs, results, stores, browsers, and the workflow."""

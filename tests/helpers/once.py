@@ -1,4 +1,4 @@
-"""What is made once per run of the tests, although every worker of pytest-xdist has sessions and modules of its own."""
+"""Things made once per run of the tests, although every worker of pytest-xdist has sessions and modules of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in an output folder: results, records, and what is still staged."""
+"""The content of an output folder: results, records, and files that are still staged."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SNAKEMAKES = ".snakemake_timestamp"
 
 
 def files_below(folder: Path, passed_over: Collection[str] = ()) -> dict[str, bytes]:
-    """Everything below `folder` that is no folder: path with `/` to content, which is empty for what is no file.
-    Without names that are `passed_over`, wherever they are on the path."""
+    """Everything below `folder` but folders: path with `/` to content, which is empty for pipes and dangling links.
+    Leaves out paths with a part that is `passed_over`."""
     found = ((path.relative_to(folder), path) for path in sorted(folder.rglob("*")) if not path.is_dir())
     return {
         relative.as_posix(): path.read_bytes() if path.is_file() else b""
@@ -35,7 +35,7 @@ def results(output: Path, records: bool = False) -> dict[str, bytes]:
 
 
 def staged(output: Path) -> dict[str, bytes]:
-    """What is below the staging folder."""
+    """The files below the staging folder."""
     return files_below(output / ".staging")
 
 

@@ -47,7 +47,7 @@ class Photo:
     outcome: Outcome
     """Its index does not matter, nor do files."""
     crc32: int | None = None
-    """None for another one for each name."""
+    """None: one that depends on the name."""
     size: int = 1000
     """Bytes."""
 
@@ -60,7 +60,7 @@ def person(*boxes: Box, size: tuple[int, int] = (640, 480), scores: Sequence[flo
 
 
 def no_person(size: tuple[int, int] = (640, 480), best: float | None = 0.1, box: Box = (1.0, 2.0, 3.0, 4.0)) -> Outcome:
-    """A photo without a person, in which the best score was `best`, of what is at `box`."""
+    """A photo without a person; its best score was `best`, at `box`."""
     return Outcome(0, "no_person", "", *size, () if best is None else (Person(box, best),))
 
 
@@ -90,8 +90,8 @@ def failed(name: str, reason: str = "cannot be decoded: damaged") -> Photo:
 def publish(
     output: Path, archives: Mapping[str, Sequence[Photo | tuple[str, Outcome]] | None], confidence: float = 0.25
 ) -> None:
-    """Writes into the folder `output` what a run over `archives` would leave there: of each its members, photos
-    or just their names and outcomes, or None for an archive that cannot be opened."""
+    """Writes into the folder `output` the results of a run over `archives`. Each has its members, as photos or as
+    pairs of name and outcome, or None if it cannot be opened."""
     for number, (archive, members) in enumerate(archives.items()):
         target = manifest.path(output, archive)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,5 +177,5 @@ def _street() -> bytes:
 
 
 def _crc32(name: str) -> int:
-    """Another one for each name."""
+    """A different one for each name."""
     return sum(ord(character) << 3 * index for index, character in enumerate(name)) % 2**32

@@ -22,7 +22,7 @@ class Store:
     """A running server, empty at first."""
 
     def __init__(self, folder: Path) -> None:
-        """Starts it; it writes what it is asked for into a log in `folder`."""
+        """Starts it; it logs its requests in `folder`."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -58,7 +58,7 @@ class Store:
         raise AssertionError("the S3 server has not started")
 
     def stop(self) -> None:
-        """Ends the server, and all that it holds."""
+        """Ends the server; all that it holds is lost."""
         self._process.kill()
         self._process.wait()
 
@@ -84,7 +84,7 @@ class Store:
         return sorted(each["Key"] for page in pages for each in page.get("Contents", ()))
 
     def requests(self) -> list[str]:
-        """What it has been asked for so far, such as `GET /bucket/key`."""
+        """The requests so far, such as `GET /bucket/key`."""
         time.sleep(0.3)  # it writes the line after the answer
         # Some are in colour.
         found = re.findall(r'"(?:\x1b\[\d+m)*((?:GET|PUT|POST|HEAD|DELETE) \S+) HTTP', self._log.read_text())

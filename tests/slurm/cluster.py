@@ -73,7 +73,7 @@ _GRES_CONF = "NodeName=n[1-{nodes}] Name=gpu File=/dev/zero\n"
 
 
 class UnavailableError(Exception):
-    """Why there can be no cluster here, and what to do about it."""
+    """There can be no cluster here; the message says why, and what to do about it."""
 
 
 def check_available() -> None:
@@ -93,7 +93,7 @@ def _find(command: str) -> str | None:
 
 
 class Cluster:
-    """A running cluster. To be used in a `with` statement, at whose end nothing is left of it."""
+    """A running cluster, for a `with` statement; at its end nothing is left of it."""
 
     def __init__(self, nodes: int = 2, cpus: int = 8) -> None:
         """With nodes `n1`, `n2` and so on, each of which pretends to have `cpus` and one GPU.
@@ -122,7 +122,7 @@ class Cluster:
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "PATH": f"{self._wrap('srun')}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
-        """What tells Slurm's commands that they are meant for this cluster."""
+        """The variables that make Slurm's commands talk to this cluster."""
 
     def __enter__(self) -> Cluster:
         try:
@@ -140,7 +140,7 @@ class Cluster:
         self._tear_down()
 
     def run(self, *command: str) -> str:
-        """Runs one of Slurm's commands, and gives what it says; raises CalledProcessError where it fails."""
+        """Runs one of Slurm's commands and returns its output. Raises CalledProcessError."""
         environment = {**os.environ, **self.environment}
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -150,7 +150,7 @@ class Cluster:
         return [dict(zip(("id", "state", "node"), line.split("|"), strict=True)) for line in lines]
 
     def details(self, job: str) -> dict[str, str]:
-        """What the controller knows about the job with this id."""
+        """The controller's record of the job with this id."""
         words = self.run("scontrol", "--oneliner", "show", "job", job).split(" ")
         return dict(word.split("=", 1) for word in words if "=" in word)
 
@@ -167,7 +167,7 @@ class Cluster:
         self._start(node, "slurmd", "-D", "-N", node)
 
     def cut_power(self, node: str) -> None:
-        """Kills a node's daemon and all that runs there, at once."""
+        """Kills a node's daemon, and every process below it, at once."""
         daemon = self._daemons.pop(node)
         steps = self._steps(node)
         daemon.kill()
@@ -227,12 +227,12 @@ class Cluster:
             time.sleep(0.1)
 
     def _steps(self, node: str | None = None) -> list[psutil.Process]:
-        """What runs on a node, or on all, below its daemon."""
+        """The processes below the daemon of a node, or of all nodes."""
         logs = {str(self.folder / f"{each}.log") for each in ([node] if node else self.nodes)}
         found = []
         for process in psutil.process_iter(["name"]):
-            # What runs a job is no child of the daemon's, and hides its arguments and environment. But it has the
-            # daemon's log open.
+            # The process that runs a job is no child of the daemon's and hides its arguments and environment, but
+            # it has the daemon's log open.
             with contextlib.suppress(psutil.Error):
                 if process.name() == "slurmstepd" and logs & {file.path for file in process.open_files()}:
                     found += [process, *process.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""Runs through a real Slurm: the same results as on one machine, and what becomes of jobs that die and lost nodes."""
+"""Runs through a real Slurm: the same results as on one machine, also after jobs die and nodes are lost."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def env(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
         **cluster.environment,
         "PYTHONPATH": str(tmp_path / "probe"),
         "PROBE": str(tmp_path / "jobs.jsonl"),
-        # Snakemake starts so often here that it pays to have it compiled, whoever runs the tests.
+        # Snakemake starts so often here that it pays to keep it compiled.
         "PYTHONDONTWRITEBYTECODE": "",
     }
 
 
 def crop_jobs(env: dict[str, str]) -> list[dict[str, Any]]:
-    """The crop jobs that have begun, with what they saw of Slurm."""
+    """The crop jobs that have begun, with Slurm's variables in them."""
     path = Path(env["PROBE"])
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -202,7 +202,7 @@ def test_a_failure_leaves_the_others_alone(env: dict[str, str], prepared: Path, 
     assert result.returncode == 0, result.stdout
     assert [job["archive"] for job in crop_jobs(env)[begun:]] == ["b"]
     assert contents(workflow.output) == contents(local.output)
-    # Nor does it take away what was there before.
+    # Nor does a failure take away earlier results.
     staged = workflow.folder / "output" / ".staging"
     staged.mkdir(exist_ok=True)
     (staged / "b").touch()

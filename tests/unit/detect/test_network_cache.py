@@ -163,7 +163,7 @@ def test_flipped_bits_are_noticed_which_openvino_does_not(model: Model) -> None:
 
 
 def test_an_engine_loads_while_others_delete_what_they_see(model: Model) -> None:
-    """As OpenVINO in another process does with what is not whole yet; it failed with "cannot set permissions"."""
+    """OpenVINO in other processes deletes files that are not whole yet; loading failed, "cannot set permissions"."""
     folder = network_cache.folder(Path(model.openvino), 2)
     ended = threading.Event()
 

@@ -51,13 +51,13 @@ class FakeTask:
 
 def fake_worker(
     connection: Connection,
-    places: Sequence[int],
+    slots: Sequence[int],
     account: tuple[MutableSequence[float], int],
     task: FakeTask,
     lease: Lease | None,
     careful: bool,
 ) -> None:
-    board, overtime = Board(places), Overtime(*account, task.seconds)
+    board, overtime = Board(slots), Overtime(*account, task.seconds)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:

@@ -289,7 +289,7 @@ def test_an_archive_that_cannot_be_read_keeps_its_fingerprint(
     assert made.unreadable == {"a": said}
     assert list(made.pending) == ["b"]
     assert made.fingerprints["a"] == before["a"]
-    # With other settings it is to be done again, which will fail, and leave what is there.
+    # With other settings it is to be done again; that will fail and leave the results that are there.
     assert "a" in make(output, Wanted("best.pt", "cd" * 32, "", SETTINGS)).pending
 
 

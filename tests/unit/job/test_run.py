@@ -149,7 +149,7 @@ def test_an_archive_that_changed_since_the_start_fails_the_job(zip_path: Path, t
 
 @pytest.fixture
 def own_model(model_json: Path, tmp_path: Path) -> Path:
-    """A model that the test may damage, and of which nothing is compiled yet."""
+    """A model that the test may damage; nothing of it is compiled yet."""
     ignored = shutil.ignore_patterns("cache")
     return Path(shutil.copytree(model_json.parent, tmp_path / "model", ignore=ignored)) / model_json.name
 
@@ -242,6 +242,6 @@ def test_fast_decoding_cuts_full_size_crops(tmp_path: Path, crop: Crop) -> None:
         assert [row[column] for row in fast if row["person"] in ("", "0")] == [
             row[column] for row in exact if row["person"] in ("", "0")
         ]
-    # What is no JPEG, or nearly square, is not reduced.
+    # Photos that are no JPEG, or nearly square, are not reduced.
     unchanged = ("large.png", "square.jpg")
     assert [row for row in fast if row["member"] in unchanged] == [row for row in exact if row["member"] in unchanged]

@@ -123,7 +123,7 @@ def test_publish_replaces_what_was_there(tmp_path: Path) -> None:
 
 
 def publish_of_before(output: Path) -> dict[str, bytes]:
-    """Results of other settings; what they hold."""
+    """Publishes results of other settings and returns their content."""
     other = replace(NO_PERSON, file="No_Person/a/old.jpg", contents=(Content.of(b"No_Person/a/old.jpg"),))
     with Staging(output, "a", "another key") as staging:
         staging.resume()
@@ -133,7 +133,7 @@ def publish_of_before(output: Path) -> dict[str, bytes]:
 
 
 def held(output: Path) -> dict[str, bytes]:
-    """All that is there, but for what is staged."""
+    """All files, but for staged ones."""
     return {file: data for file, data in files_below(output).items() if not file.startswith(".staging/")}
 
 
@@ -152,7 +152,7 @@ def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
 
 
 def failing_at(number: int, error: BaseException) -> Callable[[Path, Path], Path]:
-    """`Path.replace`, of which the call of that number, from 0, raises `error`."""
+    """`Path.replace`, but call number `number`, from 0, raises `error`."""
     calls = itertools.count()
     original = Path.replace
 
@@ -206,7 +206,7 @@ def killed_after(moves: int, output: Path) -> None:
 def test_a_kill_while_publishing_costs_nothing(moves: int, tmp_path: Path) -> None:
     publish_of_before(tmp_path)
     killed_after(moves, tmp_path)
-    # What has a manifest has all of its results.
+    # An archive that has a manifest has all of its results.
     assert (tmp_path / "manifests" / "a.csv").exists() == (moves == 0)
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.is_ready()
@@ -236,7 +236,7 @@ def test_forcing_begins_anew(tmp_path: Path) -> None:
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.resume() == ({}, 0.0)
         write(staging, PERSON)
-    # What a job that was forced has done is carried on from.
+    # A forced job carries on from what it has done.
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.is_forced() and list(staging.resume()[0]) == [3]
 
@@ -253,7 +253,7 @@ def test_a_forced_archive_is_forced_until_it_is_published(tmp_path: Path) -> Non
 
 
 def killed_before_it_removed_what_was_staged(output: Path) -> None:
-    """Results are published, and what is left of their staging folder is still there."""
+    """Publishes results, but leaves their staging folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(staging_module, "_remove_staged", lambda folder: None)
         published(output)

@@ -1,4 +1,4 @@
-"""What isolated processes do, in a module of its own: each one imports it, and pytest would take it far longer."""
+"""The work of isolated processes, in a module of its own: each imports it, and with pytest that takes far longer."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         ("0,GPU-cc", [GPU("0", UUIDS[0]), GPU("GPU-cc", UUIDS[2])]),
         ("GPU-xyz,0", []),
         ("MIG-abc", [GPU("MIG-abc", "MIG-abc")]),
-        ("NoDevFiles", []),  # what Slurm may write where a job has none
+        ("NoDevFiles", []),  # Slurm may write this where a job has none
     ],
 )
 @pytest.mark.usefixtures("four_gpus")
