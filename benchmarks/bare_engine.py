@@ -18,7 +18,7 @@ from zipcrop.detect import engine
 from zipcrop.detect.buckets import Buckets
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
+from zipcrop.settings import Speed, Thresholds
 
 BATCH = 16
 
@@ -37,7 +37,9 @@ class Letterboxed:
 def main() -> None:
     prepared, image_size, wanted, threads, *archives = sys.argv[1:]
     model = Model.read(Path(prepared))
-    device, name = devices.choose(wanted, "auto", "int8" if model.quantized else "f32")
+    assert wanted in ("auto", "cpu", "cuda")
+    speed = Speed(wanted, "auto", BATCH, workers="auto", gpus_per_archive=1)
+    device, name = devices.choose(speed, "int8" if model.quantized else "f32")
     loaded = engine.load(model, name, device, int(threads), BATCH, Thresholds(0.25, 0.7, 300))
     engine.try_out(loaded, model)
     waiting: Buckets[Letterboxed] = Buckets()

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from helpers.store import Store, without_credentials
 from helpers.support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
+from zipcrop.settings import DeviceSetting, EngineSetting
 
 Crop = Callable[..., list[dict[str, str]]]
 
@@ -31,33 +32,33 @@ def crop_in(model_json: Path) -> Callable[[Path], Crop]:
     output and logs are in that folder."""
     from zipcrop.archive.source import LocalZip
     from zipcrop.job import run
+    from zipcrop.job.task import Job
+    from zipcrop.settings import Settings, Speed
 
     def crop_in(folder: Path) -> Crop:
         def crop(
             zip_path: Path,
-            device: str = "cpu",
-            engine: str = "openvino",
+            device: DeviceSetting = "cpu",
+            engine: EngineSetting = "openvino",
             batch: int = 16,
-            workers: int | str = 1,
+            workers: int | Literal["auto"] = 1,
             gpus_per_archive: int = 1,
             output: str = "output",
             **settings: Any,
         ) -> list[dict[str, str]]:
             archive = zip_path.stem
             run.run(
-                run.Job(
+                Job(
                     archive=archive,
                     zip=str(zip_path),
                     fingerprint=LocalZip(str(zip_path)).fingerprint(),
                     model=model_json,
                     output=folder / output,
                     log=folder / "logs" / f"{archive}.log",
-                    settings={**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}},
-                    device=device,
-                    engine=engine,
-                    batch=batch,
-                    workers=workers,
-                    gpus_per_archive=gpus_per_archive,
+                    settings=Settings.from_flat(
+                        {**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}}
+                    ),
+                    speed=Speed(device, engine, batch, workers, gpus_per_archive),
                     threads=2,
                 )
             )

@@ -61,13 +61,14 @@ from archives import (
 
 from helpers.support import ROOT, SETTINGS, WEIGHTS, read_csv
 from zipcrop.archive.directory import locate
-from zipcrop.archive.reader import Archive, ArchiveError, Limits, Member, MemberError, NotAnImage
+from zipcrop.archive.reader import Archive, ArchiveError, Member, MemberError, NotAnImage
 from zipcrop.archive.source import LocalFile, LocalZip
 from zipcrop.image import codec, jpeg
+from zipcrop.settings import Limits
 
 Edit = tuple[int, int, int, int]
 """What to do, where, how much, and with which number; each from 0 to 65535."""
-LIMITS = Limits(member_mb=1, megapixels=4, members=1000)
+LIMITS = Limits(member_mb=1, megapixels=4, members=1000, seconds=120)
 SECONDS = 60.0
 """The longest that anything may take; far more than it does, for machines that do other things as well."""
 _TAIL = 4096

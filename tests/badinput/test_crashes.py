@@ -16,13 +16,13 @@ import pytest
 from images import jpeg_of_empty_scans
 
 from helpers.support import encoded, make_zip
-from zipcrop.archive.reader import Limits
 from zipcrop.detect import engine
 from zipcrop.errors import MachineError
 from zipcrop.image import codec
-from zipcrop.job import pool, worker
+from zipcrop.job import entry, pool
 from zipcrop.prepare import quantize
 from zipcrop.process import overtime
+from zipcrop.settings import Limits
 
 Crop = Callable[..., list[dict[str, str]]]
 GOOD = encoded("zidane", scale=0.3)
@@ -36,26 +36,26 @@ BLANK = cv2.imencode(".png", np.full((3000, 3000), 200, np.uint8))[1].tobytes()
 BLANK_AND_HANGING = cv2.imencode(".png", np.full((3000, 3000), 100, np.uint8))[1].tobytes()
 
 
-def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = codec.decode) -> np.ndarray:
+def decode(data: bytes, *options: Any, original: Callable[..., np.ndarray] = codec.decode) -> np.ndarray:
     if data == DEADLY:
         signal.raise_signal(signal.SIGSEGV)
     if data in (HANGING, BLANK_AND_HANGING):
         re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
     if data == HUGE:
         raise MemoryError
-    return original(data, reduction)
+    return original(data, *options)
 
 
 def worker_whose_decoder_crashes(connection: Connection, *arguments: Any) -> None:
     codec.decode = decode
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_whose_engine_crashes(connection: Connection, *arguments: Any) -> None:
     from zipcrop.detect.openvino import OpenVINOEngine
 
     OpenVINOEngine.detect = lambda self, batch: signal.raise_signal(signal.SIGILL)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def worker_whose_engine_crashes(connection: Connection, *arguments: Any) -> None
 def test_a_photo_that_crashes_its_decoder_costs_itself_alone(
     members: int, deadly: set[int], workers: int, tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.worker, "main", worker_whose_decoder_crashes)
+    monkeypatch.setattr(entry, "main", worker_whose_decoder_crashes)
     contents = [(f"{index}.jpg", DEADLY if index in deadly else GOOD) for index in range(members)]
     rows = crop(make_zip(tmp_path / "deadly.zip", contents), workers=workers)
     outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
@@ -77,7 +77,7 @@ def test_a_photo_that_crashes_its_decoder_costs_itself_alone(
 def test_photos_that_hang_or_need_too_much_memory_cost_themselves_alone(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.worker, "main", worker_whose_decoder_crashes)
+    monkeypatch.setattr(entry, "main", worker_whose_decoder_crashes)
     odd = {
         3: (HANGING, "was not decoded and written within 2 s (limits.seconds)"),
         8: (HUGE, "the process that worked on it ran out of memory"),
@@ -98,14 +98,14 @@ NO_TIME_LEFT = (
 
 def worker_for_which_no_time_is_free(connection: Connection, *arguments: Any) -> None:
     overtime._FREE = 0.0
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def test_photos_of_very_many_pixels_for_their_bytes_have_little_time_together(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool.Watchdog, "hanging", lambda self: set())  # it looks each second, and 0.02 are too few
-    monkeypatch.setattr(pool.worker, "main", worker_for_which_no_time_is_free)
+    monkeypatch.setattr(entry, "main", worker_for_which_no_time_is_free)
     contents = [(f"{index}.png", BLANK if index % 4 else GOOD) for index in range(60)]
     rows = crop(make_zip(tmp_path / "blank.zip", contents), workers=2, limits__seconds=0.02)
     outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
@@ -121,7 +121,7 @@ def test_photos_of_very_many_pixels_for_their_bytes_have_little_time_together(
 def test_what_a_killed_worker_has_spent_is_not_forgotten(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.worker, "main", worker_whose_decoder_crashes)
+    monkeypatch.setattr(entry, "main", worker_whose_decoder_crashes)
     contents = [(f"{index}.png", GOOD if index % 3 else BLANK_AND_HANGING) for index in range(24)]
     rows = crop(make_zip(tmp_path / "hanging.zip", contents), limits__seconds=2)
     outcomes = {int(row["member_index"]): (row["status"], row["reason"]) for row in rows}
@@ -146,7 +146,7 @@ def test_a_few_bytes_do_not_keep_a_job_busy(tmp_path: Path, crop: Crop) -> None:
 def test_an_engine_that_crashes_fails_the_job_and_no_member(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.worker, "main", worker_whose_engine_crashes)
+    monkeypatch.setattr(entry, "main", worker_whose_engine_crashes)
     archive = make_zip(tmp_path / "good.zip", [(f"{index}.jpg", GOOD) for index in range(8)])
     with pytest.raises(MachineError, match="a worker process was killed by SIGILL while it loaded the engine; see "):
         crop(archive)
@@ -171,20 +171,23 @@ class EngineThatMustBeginAlone:
 
 def worker_with_an_engine_that_must_begin_alone(connection: Connection, *arguments: Any) -> None:
     engine.load = lambda *options: EngineThatMustBeginAlone()
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def test_an_engine_is_first_used_by_one_thread_alone(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.worker, "main", worker_with_an_engine_that_must_begin_alone)
+    monkeypatch.setattr(entry, "main", worker_with_an_engine_that_must_begin_alone)
     archive = make_zip(tmp_path / "good.zip", [(f"{index}.jpg", GOOD) for index in range(40)])
     assert [row["status"] for row in crop(archive)] == ["no_person"] * 40
 
 
-def network_input(data: bytes, size: quantize.InputSize) -> np.ndarray | None:
+really_network_input = quantize.network_input
+
+
+def network_input(photo: tuple[str, bytes], size: quantize.InputSize) -> np.ndarray | None:
     codec.decode = decode
-    return quantize.network_input(data, size)
+    return really_network_input(photo, size)
 
 
 def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
@@ -194,5 +197,5 @@ def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
     contents = [(f"{index}.jpg", {1: DEADLY, 4: HANGING}.get(index, GOOD)) for index in range(6)]
     archive = make_zip(tmp_path / "deadly.zip", contents)
     with quantize.IsolatedDecoder(quantize.InputSize(320, 32, 100), 3) as decoder:
-        inputs = list(quantize.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
+        inputs = list(quantize.sample([str(archive)], Limits(256, 100, 1000, 120), decoder, 10))
     assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4

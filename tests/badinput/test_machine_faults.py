@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from helpers.support import encoded, make_zip
+from zipcrop import files
 from zipcrop.archive.source import LocalFile
 from zipcrop.errors import MachineError
-from zipcrop.job import pool, run, worker
+from zipcrop.job import entry, run
 
 Crop = Callable[..., list[dict[str, str]]]
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -52,13 +53,13 @@ def failing_once(original: Callable[..., Any], number: int, after: int) -> Calla
 
 
 def worker_that_cannot_write(connection: Connection, *arguments: Any) -> None:
-    worker.files.create = failing(worker.files.create, int(os.environ["FAULT"]), 10)
-    worker.main(connection, *arguments)
+    files.create = failing(files.create, int(os.environ["FAULT"]), 10)
+    entry.main(connection, *arguments)
 
 
 def worker_that_cannot_read(connection: Connection, *arguments: Any) -> None:
     LocalFile.read_at = failing(LocalFile.read_at, errno.EIO, 20)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def reads_once_otherwise(falsified: Callable[[LocalFile, bytes], bytes], photo: int) -> None:
@@ -77,12 +78,12 @@ def reads_once_otherwise(falsified: Callable[[LocalFile, bytes], bytes], photo: 
 
 def worker_that_once_reads_zeros(connection: Connection, *arguments: Any) -> None:
     reads_once_otherwise(lambda reader, data: bytes(len(data)), 7)
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_that_once_reads_nothing(connection: Connection, *arguments: Any) -> None:
     reads_once_otherwise(lambda reader, data: b"", 7)
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_that_reads_while_somebody_copies(connection: Connection, *arguments: Any) -> None:
@@ -97,12 +98,12 @@ def worker_that_reads_while_somebody_copies(connection: Connection, *arguments: 
         return zeros
 
     reads_once_otherwise(falsified, 7)
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_that_once_reads_another_directory(connection: Connection, *arguments: Any) -> None:
     LocalFile.read_at = once_zeros(LocalFile.read_at)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def once_zeros(original: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -168,14 +169,14 @@ def fails_and_then_carries_on(
 def test_a_worker_that_cannot_write(number: int, said: str, fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
         broken.setenv("FAULT", str(number))
-        broken.setattr(pool.worker, "main", worker_that_cannot_write)
+        broken.setattr(entry, "main", worker_that_cannot_write)
 
     fails_and_then_carries_on(patch, said)
 
 
 def test_an_archive_that_cannot_be_read(fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
-        broken.setattr(pool.worker, "main", worker_that_cannot_read)
+        broken.setattr(entry, "main", worker_that_cannot_read)
 
     said = r"Input/output error while reading .*photos\.zip; check the disk and run again"
     fails_and_then_carries_on(patch, said)
@@ -201,7 +202,7 @@ def test_an_archive_that_reads_otherwise_once(
 ) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
         broken.setenv("ZIP", str(zip_path))
-        broken.setattr(pool.worker, "main", main)
+        broken.setattr(entry, "main", main)
 
     fails_and_then_carries_on(patch, said)
 

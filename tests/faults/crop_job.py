@@ -1,6 +1,6 @@
 """Runs a crop job by itself, as the rule crop_archive and the end of the run after it do; for jobs that are disturbed.
 
-The only argument is JSON: `zip`, `fingerprint`, `model`, `output`, `log` and `settings`, as `run.Job` has them.
+The only argument is JSON: `zip`, `fingerprint`, `model`, `output`, `log` and `settings`, as `task.Job` has them.
 """
 
 import contextlib
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zipcrop.errors import run_script
+from zipcrop.settings import Settings, Speed
 
 
 def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of `run.Job`."""
+    """Those of `task.Job`."""
     return {
         "archive": Path(zip).stem,
         "zip": zip,
@@ -21,26 +22,22 @@ def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settin
         "model": Path(model),
         "output": Path(output),
         "log": Path(log),
-        "settings": settings,
-        "device": "cpu",
-        "engine": "openvino",
-        "batch": 16,
-        "workers": 1,
-        "gpus_per_archive": 1,
+        "settings": Settings.from_flat(settings),
+        "speed": Speed("cpu", "openvino", batch=16, workers=1, gpus_per_archive=1),
         "threads": 2,
     }
 
 
 def main() -> None:
-    from zipcrop.job import run, staging
+    from zipcrop.job import run, staged, task
 
     asked = fields(**json.loads(sys.argv[1]))
     try:
-        run.run(run.Job(**asked))
+        run.run(task.Job(**asked))
     finally:
         # At the end of a run, which ends as it would have all the same.
         with contextlib.suppress(OSError):
-            staging.sweep(asked["output"])
+            staged.sweep(asked["output"])
 
 
 # Spawned workers import this file again.

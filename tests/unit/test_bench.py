@@ -19,8 +19,8 @@ from helpers.support import ROOT
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
 from zipcrop.prepare import convert
+from zipcrop.settings import Thresholds
 
 
 @pytest.mark.slow

@@ -13,10 +13,10 @@ sys.path.insert(0, str(SCRIPTS))
 
 from zipcrop.archive import catalog, source
 from zipcrop.detect import device, model
-from zipcrop import errors, files, settings
+from zipcrop import errors, files, configuration
 from zipcrop.results import layout, manifest, summary_state
 from zipcrop.process import lock, progress
-from zipcrop.job import plan, staging
+from zipcrop.job import plan, staged, staging
 from zipcrop.results.exports import EXPORTS_VERSION
 from zipcrop.report import REPORT_VERSION, caption, label, survey_file
 
@@ -41,9 +41,9 @@ def connect_to_store():
     os.environ.update({name: value for name, value in variables.items() if value})
 
 
-SCHEMA = settings.load_schema(Path(workflow.basedir, "workflow", "schemas", "config.schema.yaml"))
+SCHEMA = configuration.load_schema(Path(workflow.basedir, "workflow", "schemas", "config.schema.yaml"))
 try:
-    config = settings.complete(config, SCHEMA)
+    config = configuration.complete(config, SCHEMA)
     connect_to_store()
     ARCHIVES = catalog.find_archives(config["raw_zips"])
     WEIGHTS = model.weights_path(config["model"])
@@ -88,7 +88,7 @@ def lock_output():
 def sweep_output():
     """Removes what killed jobs have left staged, has everything on the disk, and removes the lock."""
     try:
-        staging.sweep(Path(OUTPUT))
+        staged.sweep(Path(OUTPUT))
         files.sync(Path(OUTPUT))
         Path(OUTPUT, ".lock").unlink()
     except (OSError, errors.ZipcropError):
@@ -159,7 +159,7 @@ def targets():
         # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives
         # are is known only once the weights are there.
         wanted.append(str(WEIGHTS))
-    if staging.has_leftovers(Path(OUTPUT)):
+    if staged.has_leftovers(Path(OUTPUT)):
         # Of a run that was killed before it could sweep, which a run with nothing to do would not do either.
         wanted.append(rules.clear_staging.output.cleared)
     if PLAN.unreadable:
@@ -201,7 +201,7 @@ def remember_forced():
     planned = {job.wildcards.archive for job in workflow.dag.needrun_jobs() if job.rule.name == name}
     try:
         for archive in planned & asked_for_again():
-            staging.force(Path(OUTPUT), archive)
+            staged.force(Path(OUTPUT), archive)
     except OSError as error:
         sys.exit(f"zipcrop: error: {errors.MachineError.from_os_error(error, f'noting in {OUTPUT} what to do again')}")
     except errors.ZipcropError as error:
@@ -291,11 +291,10 @@ def prepared_model(wildcards):
 
 def wanted_results():
     """What results are to be made with, as far as it is known before the weights are there."""
-    chosen = json.loads(settings.affecting_results(config, SCHEMA))
-    defaults = json.loads(settings.affecting_results(settings.complete({}, SCHEMA), SCHEMA))
+    defaults = configuration.result_settings(configuration.complete({}, SCHEMA))
     sha256 = weights_sha256() if WEIGHTS.exists() else ""
     quantized = model.quantized(Path(prepared_path())) if sha256 and config["precision"] == "int8" else ""
-    return plan.Wanted(WEIGHTS.name, sha256, quantized, chosen, defaults)
+    return plan.Wanted(WEIGHTS.name, sha256, quantized, configuration.result_settings(config), defaults)
 
 
 def make_plan(archives):
@@ -350,7 +349,11 @@ def cores_per_archive(wildcards):
 
 
 def speed_settings():
-    return json.dumps({key: config[key] for key in ("device", "engine", "batch", "workers", "gpus_per_archive")})
+    return json.dumps(vars(configuration.speed_settings(config)))
+
+
+def result_settings():
+    return json.dumps(configuration.result_settings(config).flat())
 
 
 def limit_uploads():

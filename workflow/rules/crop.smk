@@ -24,7 +24,7 @@ rule crop_archive:
         fingerprint=fingerprint,
         zip=zip_file,
         refused=refusal,
-        settings=untracked(settings.affecting_results(config, SCHEMA)),
+        settings=untracked(result_settings()),
         script=script("crop_archive.py"),
         output=untracked(OUTPUT),
         speed=untracked(speed_settings()),

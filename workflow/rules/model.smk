@@ -52,7 +52,7 @@ rule quantize_model:
     params:
         script=script("quantize_model.py"),
         raw_zips=untracked(config["raw_zips"]),
-        settings=untracked(settings.affecting_results(config, SCHEMA)),
+        settings=untracked(result_settings()),
     shell:
         "python {params.script:q} --model={input.model:q} --target={output.model:q} --raw-zips={params.raw_zips:q}"
         " --settings={params.settings:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"

@@ -14,8 +14,9 @@ import pytest
 from helpers.support import encoded, make_zip
 from zipcrop.archive import directory
 from zipcrop.archive.directory import Directory, locate
-from zipcrop.archive.reader import Archive, ArchiveError, Limits
+from zipcrop.archive.reader import Archive, ArchiveError
 from zipcrop.archive.source import LocalFile
+from zipcrop.settings import Limits
 
 
 @contextmanager
@@ -137,5 +138,5 @@ def test_more_than_4_gib_without_zip64_as_macos_packs_them(tmp_path: Path) -> No
     with (tmp_path / "a.zip").open("r+b") as file:
         file.seek(film + 2**32)
         file.write(data[film:])
-    with Archive(str(tmp_path / "a.zip"), Limits(1, 1, 10)) as archive:
-        assert [archive.read(index) for index in (0, 2)] == [photo, photo]
+    with Archive(str(tmp_path / "a.zip"), Limits(1, 1, 10, 120)) as archive:
+        assert [archive.read(archive.entry(index)) for index in (0, 2)] == [photo, photo]

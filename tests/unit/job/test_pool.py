@@ -6,14 +6,16 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from zipcrop.errors import MachineError
-from zipcrop.job import pool
+from zipcrop.job import channel, entry, pool
+from zipcrop.job.entry import Shared
 from zipcrop.process import gpu
 from zipcrop.process.gpu import GPU, Lease
 from zipcrop.process.overtime import Overtime
@@ -44,19 +46,16 @@ class FakeTask:
     stuck_engine: bool = False
     chunk: int = 8
     threads: int = 1
-    log: Path = Path("some.log")
-    zip: str = "some.zip"
+
+    @property
+    def job(self) -> SimpleNamespace:
+        """What the pool takes from it."""
+        limits = SimpleNamespace(seconds=self.seconds)
+        return SimpleNamespace(log=Path("some.log"), zip="some.zip", settings=SimpleNamespace(limits=limits))
 
 
-def fake_worker(
-    connection: Connection,
-    places: Sequence[int],
-    account: tuple[MutableSequence[float], int],
-    task: FakeTask,
-    lease: Lease | None,
-    careful: bool,
-) -> None:
-    board, overtime = Board(places), Overtime(*account, task.seconds)
+def fake_worker(connection: Connection, shared: Shared, task: FakeTask, lease: Lease | None, careful: bool) -> None:
+    board, overtime = Board(shared.board), Overtime(shared.account, shared.slot, task.seconds)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:
@@ -75,7 +74,7 @@ def fake_worker(
             assert name == NAMES[index]
             if index in task.deadly | task.out_of_memory | task.killed and dies(task):
                 if index in task.out_of_memory:
-                    os._exit(pool.worker.OUT_OF_MEMORY)
+                    os._exit(channel.OUT_OF_MEMORY)
                 os.kill(os.getpid(), signal.SIGSEGV if index in task.deadly else signal.SIGKILL)
             if index in task.hanging:
                 with board.member(index), overtime.spent(index in task.far_more):
@@ -103,7 +102,7 @@ NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
 
 @pytest.fixture(autouse=True)
 def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool.worker, "main", fake_worker)
+    monkeypatch.setattr(entry, "main", fake_worker)
 
 
 def run(task: FakeTask, members: int, workers: int, leases: Sequence[Lease] = ()) -> list[Outcome]:

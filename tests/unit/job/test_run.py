@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -148,12 +149,8 @@ def test_no_process_of_the_cpu_path_imports_a_heavy_package(
 
 def spoil(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """Makes every job get other arguments than the fixture gives."""
-    original = run.Job
-
-    def changed(**arguments: Any) -> run.Job:
-        return original(**{**arguments, **changes})
-
-    monkeypatch.setattr(run, "Job", changed)
+    really_run = run.run
+    monkeypatch.setattr(run, "run", lambda job: really_run(dataclasses.replace(job, **changes)))
 
 
 def test_an_archive_that_changed_since_the_start_fails_the_job(

@@ -15,7 +15,8 @@ from zipcrop import files
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.files import remove_with_empty_parents
 from zipcrop.job import staging as staging_module
-from zipcrop.job.staging import Staging, force, forced, has_leftovers, sweep
+from zipcrop.job.staged import force, forced, has_leftovers, sweep
+from zipcrop.job.staging import Staging
 from zipcrop.results import manifest
 from zipcrop.results.manifest import Content, Outcome, Person
 

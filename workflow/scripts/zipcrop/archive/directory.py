@@ -79,6 +79,8 @@ class Place:
 class Entry(NamedTuple):  # made faster than a dataclass is
     """An entry of the central directory, as the archive declares it."""
 
+    number: int
+    """0-based position in the directory: the member's index."""
     raw_name: bytes
     name: str
     flags: int
@@ -222,14 +224,14 @@ class Directory:
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, in their order. Raises ArchiveError at its end if they are no longer what they were."""
-        return (_entry(block, at) for _, block, at in self._records())
+        return (_entry(index, block, at) for index, (_, block, at) in enumerate(self._records()))
 
     def __getitem__(self, index: int) -> Entry:
         """The entry at `index`. Raises ArchiveError if it is no longer there, OSError where the machine is at fault."""
         position = self._positions[index]
         end = self._place.start + self._place.length
         following = self._positions[index + 1] if index + 1 < len(self._positions) else end
-        return _entry(self._reader.read_at(min(following - position, _LONGEST_ENTRY), position), 0)
+        return _entry(index, self._reader.read_at(min(following - position, _LONGEST_ENTRY), position), 0)
 
     def offset(self, index: int) -> int:
         """Where in the file the local header of the entry at `index` should be; -1 if that is before its beginning, the
@@ -283,7 +285,7 @@ def _length(block: bytes, at: int) -> int:
     return _ENTRY.size + name + extra + comment
 
 
-def _entry(block: bytes, at: int) -> Entry:
+def _entry(index: int, block: bytes, at: int) -> Entry:
     if _length(block, at) > len(block) - at:
         raise ArchiveError(_CHANGED)
     fields = _ENTRY.unpack_from(block, at)
@@ -294,7 +296,8 @@ def _entry(block: bytes, at: int) -> Entry:
     extra = block[begin + name_length : begin + name_length + extra_length]
     if _UNKNOWN32 in (size, compressed_size):
         size, compressed_size, _ = _zip64_fields(extra, [size, compressed_size, 0])
-    return Entry(raw_name, _name(raw_name, flags, extra), flags, method, crc32, compressed_size, size, external >> 16)
+    name = _name(raw_name, flags, extra)
+    return Entry(index, raw_name, name, flags, method, crc32, compressed_size, size, external >> 16)
 
 
 def _zip64_fields(extra: bytes, fields: list[int]) -> list[int]:

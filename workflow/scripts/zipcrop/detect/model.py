@@ -20,7 +20,7 @@ from zipcrop.errors import ModelError
 from zipcrop.files import flush
 
 if TYPE_CHECKING:
-    from zipcrop.detect.device import Engine
+    from zipcrop.detect.device import EngineName
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -55,7 +55,7 @@ class Model:
         """What results are keyed by: the weights and, of an int8 model, their quantised form."""
         return self.sha256 + self.quantized
 
-    def engine_files(self, engine: Engine) -> list[str]:
+    def engine_files(self, engine: EngineName) -> list[str]:
         """What the engine called `engine` reads."""
         if engine == "torch":
             return [self.weights]
@@ -121,7 +121,7 @@ class Model:
         if not all(_SHA256.fullmatch(digest) for digest in digests):
             raise ValueError
 
-    def check_files(self, engine: Engine) -> None:
+    def check_files(self, engine: EngineName) -> None:
         """Raises ModelError where a file that the engine called `engine` reads is not what was prepared, and removes
         what `read` has read, so that the next run prepares it anew."""
         for path in self.engine_files(engine):
@@ -142,7 +142,7 @@ def is_whole(path: Path) -> bool:
     return all(_has_sha256(file, digest) for file, digest in model.files.items())
 
 
-def check(model: Model, engine: Engine, threads: int) -> bool:
+def check(model: Model, engine: EngineName, threads: int) -> bool:
     """To be called while workers load the engine called `engine`, with `threads` cores each: whether what they load is
     whole. False: networks that had been compiled before were damaged, and are removed; workers have to be started anew.
 

@@ -13,8 +13,8 @@ import torchvision  # noqa: F401 - ultralytics' NMS uses torchvision's only wher
 
 from zipcrop.detect import restrict, weights
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import MachineError
+from zipcrop.settings import Thresholds
 
 restrict.restrict_ultralytics()
 

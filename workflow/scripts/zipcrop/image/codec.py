@@ -243,7 +243,7 @@ def decoding_bytes(data: bytes) -> int:
     return 9 if jpeg.is_jpeg(data) else 8
 
 
-def decode(data: bytes, reduction: int = 1) -> np.ndarray:
+def decode(data: bytes, header: object = None, reduction: int = 1) -> np.ndarray:
     """The image in `data` as uint8 (H, W, 3) BGR, upright (EXIF orientation applied), first frame, without alpha. It
     may be read-only.
 

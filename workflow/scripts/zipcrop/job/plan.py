@@ -16,8 +16,9 @@ from typing import Any
 from zipcrop import RESULTS_VERSION, files
 from zipcrop.archive.source import UNREADABLE, Source
 from zipcrop.errors import MachineError
-from zipcrop.job import staging
+from zipcrop.job import staged
 from zipcrop.results import manifest, soundness
+from zipcrop.settings import Settings
 
 _FEW_FILES = 50_000
 """So many are looked at one by one in each run, which takes a fifth of a second. Of more, only those that have not been
@@ -38,10 +39,9 @@ class Wanted:
     """Of the weights; empty while they are not there, which counts as the same for weights of the same name."""
     quantized: str
     """As `model.Model` has it; empty while it is not known."""
-    settings: Mapping[str, Any]
-    """Those that change results, flat."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Of all such settings: what a record of before there was a setting stands for."""
+    settings: Settings
+    defaults: Settings | None = None
+    """What a record without a setting stands for, since it is older than the setting."""
 
     def differs(self, record: Mapping[str, Any], fingerprint: str) -> str:
         """Why an archive of that `fingerprint` with that `record` is to be done again; empty if it is not."""
@@ -54,8 +54,9 @@ class Wanted:
             same_weights = made_with["sha256"] == self.sha256 if self.sha256 else made_with["name"] == self.model_name
             if not same_weights or (self.quantized and made_with["quantized"] != self.quantized):
                 return "other weights"
+            defaults = self.defaults.flat() if self.defaults else {}
             changed = [
-                key for key, value in self.settings.items() if settings.get(key, self.defaults.get(key)) != value
+                key for key, value in self.settings.flat().items() if settings.get(key, defaults.get(key)) != value
             ]
             return f"another {', '.join(changed)}" if changed else ""
         except (LookupError, TypeError, AttributeError):
@@ -103,7 +104,7 @@ def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: 
         found = pool.map(lambda source: source.fingerprint(), archives.values())
         plan.fingerprints = dict(zip(archives, found, strict=True))
     looks = _Looks(output, few=sum(map(_number_of_files, records.values())) <= _FEW_FILES)
-    forced = staging.forced(output, archives)
+    forced = staged.forced(output, archives)
     for archive, record in records.items():
         if record is None:
             plan.pending[archive] = NEW

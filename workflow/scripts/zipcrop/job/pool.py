@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zipcrop.errors import MachineError
-from zipcrop.job import worker
+from zipcrop.job import channel, entry
+from zipcrop.job.task import Task
 from zipcrop.process import overtime
 from zipcrop.process.gpu import Lease
 from zipcrop.process.overtime import Overtime
@@ -57,7 +58,7 @@ class _Process:
     connection: mp_connection.Connection
     watchdog: Watchdog
     lease: Lease | None
-    place: int
+    slot: int
     """In the account of overtime."""
     ready: bool = False
     """Its engine has worked at least once."""
@@ -70,12 +71,11 @@ class _Process:
 class Pool:
     """Spawned worker processes that work on one archive."""
 
-    def __init__(
-        self, task: worker.Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()
-    ) -> None:
+    def __init__(self, task: Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()) -> None:
         """`count` workers for `task`, none of them started, spread over the GPUs of `leases`, if any. `names` are the
         members' output names, by index; they go to workers with the members, since there may be a million."""
         self._task = task
+        self._seconds = task.job.settings.limits.seconds
         self._names = names
         self._count = count
         self._leases = leases or (None,)
@@ -135,15 +135,16 @@ class Pool:
     def _start(self, careful: bool) -> None:
         """Starts a worker; if `careful`, one that is ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
-        places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
+        board = self._context.RawArray("q", entry.most_busy_threads(self._task.threads))
         lease = min(self._leases, key=[process.lease for process in self._processes].count)
-        place = min(set(range(self._count)) - {process.place for process in self._processes})
-        arguments = (theirs, places, (self._account, place), self._task, lease, careful)
-        process = self._context.Process(target=worker.main, args=arguments, daemon=True)
+        slot = min(set(range(self._count)) - {process.slot for process in self._processes})
+        shared = entry.Shared(board, self._account, slot)
+        arguments = (theirs, shared, self._task, lease, careful)
+        process = self._context.Process(target=entry.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
-        watchdog = Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)
-        self._processes.append(_Process(process, ours, watchdog, lease, place))
+        watchdog = Watchdog(board, self._seconds, _INFERENCE_SECONDS)
+        self._processes.append(_Process(process, ours, watchdog, lease, slot))
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -192,7 +193,7 @@ class Pool:
             if process.watchdog.inference_hangs():
                 raise MachineError(
                     f"the engine has not answered for {_INFERENCE_SECONDS:.0f} s; see that the device works, and run "
-                    f"again (details may be in {self._task.log})"
+                    f"again (details may be in {self._task.job.log})"
                 )
             if not process.hung and (hanging := process.watchdog.hanging()):
                 process.hung = hanging
@@ -203,7 +204,7 @@ class Pool:
         process.process.join()
         process.connection.close()
         self._processes.remove(process)
-        Overtime(self._account, process.place, self._task.seconds).settle(process.watchdog.longest())
+        Overtime(self._account, process.slot, self._seconds).settle(process.watchdog.longest())
         unfinished = [index for chunk in process.chunks for index in chunk.indices]
         if process.hung:
             yield from self._give_up_or_try_alone(process.hung, unfinished)
@@ -218,7 +219,7 @@ class Pool:
         if others:
             self._pending.appendleft(_Chunk(others))
         if len(candidates) == 1:
-            reason = f"was not decoded and written within {self._task.seconds:g} s (limits.seconds)"
+            reason = f"was not decoded and written within {self._seconds:g} s (limits.seconds)"
             yield Outcome(candidates[0], "failed", reason)
         else:
             self._pending.extendleft(_Chunk([index], suspect=True) for index in candidates)
@@ -227,7 +228,7 @@ class Pool:
         how = _cause_of_death(process.process.exitcode)
         if not unfinished:
             when = "with nothing to do" if process.ready else "while it loaded the engine"
-            raise MachineError(f"a worker process {how} {when}; see {self._task.log}")
+            raise MachineError(f"a worker process {how} {when}; see {self._task.job.log}")
         if not process.ready:
             self._careful = True
             self._pending.appendleft(_Chunk(unfinished, suspect=True))
@@ -248,8 +249,8 @@ class Pool:
             # No decoder does that to itself. Whether memory is short or somebody kills workers, the photo may be as
             # good as the next.
             raise MachineError(
-                f"the process that worked on member {index} of {self._task.zip}, alone, {how}; see that there is memory"
-                " enough, or have so large a photo refused by a lower limits.megapixels, and run again"
+                f"the process that worked on member {index} of {self._task.job.zip}, alone, {how}; see that there is"
+                " memory enough, or have so large a photo refused by a lower limits.megapixels, and run again"
             )
         else:
             yield Outcome(index, "failed", f"the process that worked on it {how}", again=not crashed)
@@ -280,7 +281,7 @@ class Pool:
 
 
 def _cause_of_death(exitcode: int | None) -> str:
-    if exitcode == worker.OUT_OF_MEMORY:
+    if exitcode == channel.OUT_OF_MEMORY:
         return "ran out of memory"
     if exitcode == -signal.SIGKILL:
         return "was killed by SIGKILL, as systems do when memory runs out"

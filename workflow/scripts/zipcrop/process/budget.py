@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 
 class ByteBudget:
@@ -25,3 +27,15 @@ class ByteBudget:
         with self._changed:
             self._held -= size
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def hold(self, size: int, kept: int = 0) -> Iterator[None]:
+        """Holds `size` bytes for the `with` block, waiting for them if need be. Of these, `kept` bytes stay held after
+        it, to be given back by `release`, unless the block raises."""
+        self.acquire(size)
+        left = 0
+        try:
+            yield
+            left = kept
+        finally:
+            self.release(size - left)
