@@ -20,6 +20,7 @@ from zipcrop.archive.reader import Limits
 from zipcrop.detect import engine
 from zipcrop.errors import MachineError
 from zipcrop.image import codec
+from zipcrop.image.formats import Header
 from zipcrop.job import pool, worker
 from zipcrop.prepare import quantize
 from zipcrop.process import overtime
@@ -36,14 +37,16 @@ BLANK = cv2.imencode(".png", np.full((3000, 3000), 200, np.uint8))[1].tobytes()
 BLANK_AND_HANGING = cv2.imencode(".png", np.full((3000, 3000), 100, np.uint8))[1].tobytes()
 
 
-def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = codec.decode) -> np.ndarray:
+def decode(
+    data: bytes, header: Header, reduction: int = 1, original: Callable[..., np.ndarray] = codec.decode
+) -> np.ndarray:
     if data == DEADLY:
         signal.raise_signal(signal.SIGSEGV)
     if data in (HANGING, BLANK_AND_HANGING):
         re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
     if data == HUGE:
         raise MemoryError
-    return original(data, reduction)
+    return original(data, header, reduction)
 
 
 def worker_whose_decoder_crashes(connection: Connection, *arguments: Any) -> None:

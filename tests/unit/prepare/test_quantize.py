@@ -14,10 +14,15 @@ from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model, is_whole
 from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import ModelError
-from zipcrop.image.codec import ImageError, decode
+from zipcrop.image import codec, formats
+from zipcrop.image.formats import ImageError
 from zipcrop.prepare import quantize
 
 LIMITS = Limits(256, 100, 1000)
+
+
+def decode(data: bytes) -> np.ndarray:
+    return codec.decode(data, formats.identify("", data))
 
 
 def decode_or_none(data: bytes) -> np.ndarray | None:

@@ -8,10 +8,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from zipcrop import signatures
 from zipcrop.archive import compression, source
 from zipcrop.archive.directory import ArchiveError as ArchiveError
 from zipcrop.archive.directory import Directory, Entry, NoDirectory, Reader, State
-from zipcrop.image import codec
+from zipcrop.image import formats
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7
 _FLAG_ENCRYPTED = 0x1
@@ -22,15 +23,15 @@ _MOST_OVERHEAD = 1 << 16
 _PACK_AGAIN = "unpack it and pack it again as an ordinary ZIP archive"
 # What else is called .zip, by its first bytes.
 _OTHER_KINDS = {
-    b"Rar!\x1a\x07": f"a RAR archive; {_PACK_AGAIN}",
-    b"7z\xbc\xaf\x27\x1c": f"a 7z archive; {_PACK_AGAIN}",
-    b"\x1f\x8b": f"gzip; {_PACK_AGAIN}",
+    signatures.RAR: f"a RAR archive; {_PACK_AGAIN}",
+    signatures.SEVEN_ZIP: f"a 7z archive; {_PACK_AGAIN}",
+    signatures.GZIP: f"gzip; {_PACK_AGAIN}",
     b"BZh": f"bzip2; {_PACK_AGAIN}",
     b"\xfd7zXZ\x00": f"xz; {_PACK_AGAIN}",
     b"\x28\xb5\x2f\xfd": f"zstd; {_PACK_AGAIN}",
-    b"%PDF-": "a PDF document",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG\r\n\x1a\n": "a PNG image",
+    signatures.PDF: "a PDF document",
+    signatures.JPEG: "a JPEG image",
+    signatures.PNG: "a PNG image",
 }
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
@@ -162,10 +163,13 @@ class Archive:
             raise DamagedMember("is damaged: Bad CRC-32")
         if data.startswith(_APPLE_DOUBLE):
             raise NotAnImage("macOS metadata")
-        if not codec.has_suffix(entry.name) and not codec.begins_like_image(data):
+        if not formats.has_suffix(entry.name) and not formats.begins_like_image(data):
             raise NotAnImage("not an image")
-        if reason := codec.unsupported(entry.name, data):
-            raise UnsupportedMember(reason)
+        if data:
+            try:
+                formats.format_of(entry.name, data)
+            except formats.ImageError as error:
+                raise UnsupportedMember(str(error)) from None
         return data
 
     def _refusal(self, entry: Entry) -> str:
@@ -186,7 +190,7 @@ class Archive:
         header, or if the bytes are another member's, too."""
         offset = self._directory.offset(index)
         header = self._reader.read_at(_LOCAL_HEADER.size + len(entry.raw_name), max(0, offset))
-        if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(signatures.ZIP_MEMBER):
             raise DamagedMember("is damaged: there is no member where it should begin")
         *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
         if name_length != len(entry.raw_name) or header[_LOCAL_HEADER.size :] != entry.raw_name:
@@ -211,7 +215,7 @@ def _skip_reason(entry: Entry) -> str:
         return "symbolic link"
     if entry.name.startswith("__MACOSX/") or "/__MACOSX/" in entry.name:
         return "macOS metadata"
-    if not codec.has_image_suffix(entry.name) and codec.has_suffix(entry.name):
+    if not formats.has_image_suffix(entry.name) and formats.has_suffix(entry.name):
         return "not an image"
     return ""
 
@@ -223,7 +227,7 @@ def _what_it_is(reader: Reader) -> str:
         return "is an empty file"
     if head.startswith((b"PK\7\x08", b"PK00PK")):
         return "is one part of a split archive; join the parts into one ZIP archive"
-    if head.startswith(b"PK\3\4"):
+    if head.startswith(signatures.ZIP_MEMBER):
         return "is cut off at its end; download it again"
     for magic, kind in _OTHER_KINDS.items():
         if head.startswith(magic):

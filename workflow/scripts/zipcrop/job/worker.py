@@ -26,8 +26,8 @@ from zipcrop.archive.confirmed import ConfirmedArchive
 from zipcrop.archive.reader import DamagedMember, Limits, MemberError, NotAnImage
 from zipcrop.detect import restrict
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
-from zipcrop.image import jpeg, opencv
-from zipcrop.image.codec import ImageError
+from zipcrop.image import formats, opencv
+from zipcrop.image.formats import Header, ImageError
 from zipcrop.process import orphan, overtime
 from zipcrop.process.budget import ByteBudget
 from zipcrop.process.overtime import OutOfTime, Overtime
@@ -111,6 +111,7 @@ class _Photo:
     index: int
     name: OutputName
     data: bytes
+    header: Header
     image: np.ndarray | None
     """In full size; None if it was decoded at a reduced size."""
     letterbox: Letterbox
@@ -264,8 +265,6 @@ class _Worker:
                 self._send(("outcome", Outcome(index, "failed", str(error), again=again)))
 
     def _read_and_decode_one(self, index: int, name: OutputName) -> _Photo:
-        from zipcrop.image import codec
-
         with machine_faults(f"reading {self._task.zip}"):
             size_of_file, compressed = self._archive.memory(index), self._archive.compressed_size(index)
         far_more = overtime.is_far_more(size_of_file, compressed)
@@ -275,19 +274,20 @@ class _Worker:
             with machine_faults(f"reading {self._task.zip}"), self._overtime.spent(far_more):
                 data = self._archive.read(index)
             with self._board.member(index):
-                size = self._allowed_size(data)
-                reduction = self._reduction(data, size)
+                header = formats.identify("", data)  # what its suffix tells, the archive has told
+                size = self._allowed_size(header)
+                reduction = self._reduction(header)
             declared = size[0] * size[1] if size else int(self._task.limits.megapixels * 1e6)
             far_more = far_more or overtime.is_far_more(declared, compressed)
             self._overtime.check(far_more)
             pixels = declared // reduction**2
             # What the photo will hold until it is written: the file, the pixels and the letterbox.
             cost = len(data) + 3 * (pixels + self._task.image_size**2)
-            cost_of_decoding = (codec.decoding_bytes(data) - 3) * pixels
+            cost_of_decoding = (header.decoding_bytes - 3) * pixels
             self._budget.acquire(cost + cost_of_decoding)
             try:
                 with self._board.member(index), self._overtime.spent(far_more):
-                    full, letterbox, letterboxed = self._decode(data, size, reduction)
+                    full, letterbox, letterboxed = self._decode(data, header, reduction)
             except BaseException:
                 self._budget.release(cost)
                 raise
@@ -295,31 +295,28 @@ class _Worker:
                 self._budget.release(cost_of_decoding)
         finally:
             self._budget_for_files.release(size_of_file)
-        return _Photo(index, name, data, full, letterbox, letterboxed, cost, far_more)
+        return _Photo(index, name, data, header, full, letterbox, letterboxed, cost, far_more)
 
-    def _allowed_size(self, data: bytes) -> tuple[int, int] | None:
+    def _allowed_size(self, header: Header) -> tuple[int, int] | None:
         """Width and height by the header, if they can be known. Raises ImageError if that is too much."""
-        from zipcrop.image import codec
-
-        size = codec.header_size(data)
+        size = header.size
         if size is None:
             return None
         limit = self._task.limits.megapixels
         if size[0] * size[1] > limit * 1e6:
             raise ImageError(f"{size[0]}x{size[1]} pixels are more than limits.megapixels ({limit:g})")
-        if size[0] * size[1] * codec.decoding_bytes(data) > limit * 1e6 * _MOST_DECODING_BYTES:
+        if size[0] * size[1] * header.decoding_bytes > limit * 1e6 * _MOST_DECODING_BYTES:
             raise ImageError(
                 f"{size[0]}x{size[1]} pixels of this format take too much memory to decode (limits.megapixels)"
             )
         return size
 
-    def _decode(
-        self, data: bytes, size: tuple[int, int] | None, reduction: int
-    ) -> tuple[np.ndarray | None, Letterbox, np.ndarray]:
+    def _decode(self, data: bytes, header: Header, reduction: int) -> tuple[np.ndarray | None, Letterbox, np.ndarray]:
         """The image in full size, or None if it was reduced; its letterbox; and the image in it."""
         from zipcrop.image import codec
 
-        decoded = codec.decode(data, reduction)
+        decoded = codec.decode(data, header, reduction)
+        size = header.size
         height, width = decoded.shape[:2]
         if size is not None and reduction > 1:
             # Upright, it may lie on its side.
@@ -332,12 +329,11 @@ class _Worker:
 
         return Letterbox.fit(height, width, self._task.image_size, self._task.model.stride)
 
-    def _reduction(self, data: bytes, size: tuple[int, int] | None) -> int:
-        """By what the photo's sides are divided for detection; `size` is its width and height before EXIF rotation."""
-
-        if self._task.decode != "fast" or size is None or not jpeg.is_jpeg(data):
+    def _reduction(self, header: Header) -> int:
+        """By what the photo's sides are divided for detection."""
+        if self._task.decode != "fast" or header.size is None or not header.can_reduce:
             return 1
-        width, height = size
+        width, height = header.size
         reduction = self._fit(height, width).reduction()
         # Nearly square, it would not show whether it was turned.
         nearly_square = width != height and -(-width // reduction) == -(-height // reduction)
@@ -454,7 +450,7 @@ class _Worker:
         self._budget_for_crops.acquire(size)
         try:
             with self._board.member(photo.index):
-                pixels = codec.decode(photo.data)
+                pixels = codec.decode(photo.data, photo.header)
             yield pixels
         finally:
             self._budget_for_crops.release(size)

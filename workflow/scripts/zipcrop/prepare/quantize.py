@@ -20,8 +20,8 @@ from zipcrop.detect import restrict
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model, sha256
 from zipcrop.errors import ModelError, machine_faults
-from zipcrop.image import codec, opencv
-from zipcrop.image.codec import ImageError
+from zipcrop.image import codec, formats, opencv
+from zipcrop.image.formats import ImageError
 from zipcrop.process.isolation import Isolation
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
     """The photo in `data` as the network takes it, but for the scale: uint8 (1, 3, h, w) RGB, letterboxed. None where
     it cannot be decoded: the crop job will say why."""
     try:
-        header = codec.header_size(data)
-        if header is None or header[0] * header[1] > size.megapixels * 1e6:
+        header = formats.identify("", data)
+        if header.size is None or header.size[0] * header.size[1] > size.megapixels * 1e6:
             return None
-        photo = codec.decode(data)
+        photo = codec.decode(data, header)
     except (ImageError, MemoryError):
         return None
     letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], size.image_size, size.stride)
