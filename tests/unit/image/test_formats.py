@@ -78,6 +78,9 @@ def test_heif_is_told_from_avif_and_videos(brands: list[bytes], expected: str) -
         ("a.svg", b"<svg/>", "SVG is not supported"),
         ("a.svg", b"\x1f\x8bcompressed", "is an archive"),
         ("a.jpg", b"free photos of everything", "is text"),
+        ("a.gif", b"GIF89a is the name of a format", "is text"),
+        ("a.svg", b"GIF89a is the name of a format", "is text"),
+        ("a.tga", b"P6 1 1 255 abc", "TGA is not supported"),
         ("a.jpg", "\ufeff<?xml version='1.0'?><error>".encode(), "is text"),
         ("a.jpg", ("x" * 1023 + "ß").encode(), "is text"),
         ("a.jpg", b"\xff\xfe<\0h\0t\0m\0l\0", "is text"),
@@ -114,10 +117,8 @@ def test_decoding_takes_memory_by_format(data: bytes, name: str, decoding_bytes:
 
 
 def test_all_suffixes_are_known_that_ever_were() -> None:
-    known = (
-        "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff avif heic heif hif jp2 j2k jpf jpx jxl pbm pgm ppm pnm"
-    )
-    known += " pfm pxm sr ras hdr pic exr tga ico psd svg dng cr2 cr3 nef arw orf rw2 raf srw pef"
+    known = "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff avif heic heif hif jp2 j2k jpf jpx jxl pbm pgm ppm "
+    known += "pnm pfm pxm sr ras hdr pic exr tga ico psd svg dng cr2 cr3 nef arw orf rw2 raf srw pef"
     assert {f".{suffix}" for suffix in known.split()} == formats.SUFFIXES
 
 
