@@ -63,7 +63,8 @@ from helpers.support import ROOT, SETTINGS, WEIGHTS, read_csv
 from zipcrop.archive.directory import locate
 from zipcrop.archive.reader import Archive, ArchiveError, Member, MemberError, NotAnImage
 from zipcrop.archive.source import LocalFile, LocalZip
-from zipcrop.image import codec, jpeg
+from zipcrop.image import codec, formats
+from zipcrop.image.formats import ImageError
 from zipcrop.settings import Limits
 
 Edit = tuple[int, int, int, int]
@@ -524,11 +525,11 @@ def _compare(member: Member, content: Content, expected: Reference, data: bytes)
         return difference
     if isinstance(content, NotAnImage):
         assert expected.data.startswith(b"\0\5\x16\7") or (
-            not codec.has_suffix(member.name) and not codec.begins_like_image(expected.data)
+            not formats.has_suffix(member.name) and not formats.begins_like_image(expected.data)
         ), (member, content)
         return difference
     reason = str(content)
-    if reason == codec.unsupported(member.name, expected.data):
+    if reason == _image_refusal(member.name, expected.data):
         return "unsupported"
     documented = {
         # Its beginning is another member's, or another member is inside it.
@@ -541,6 +542,15 @@ def _compare(member: Member, content: Content, expected: Reference, data: bytes)
     known = next((known for text, known in documented.items() if text in reason and known), "")
     assert known, f"{member}: {reason}, but zipfile reads it"
     return known
+
+
+def _image_refusal(name: str, data: bytes) -> str:
+    """Why a member of that content is no image that can be decoded; empty if it may be one."""
+    try:
+        formats.format_of(name, data)
+    except ImageError as error:
+        return str(error)
+    return ""
 
 
 def _has_more(info: zipfile.ZipInfo) -> bool:
@@ -617,7 +627,7 @@ def _decode_what_comes(connection: Connection) -> None:
             return
         try:
             outcome, error = _decode(data), ""
-        except codec.ImageError as refused:
+        except ImageError as refused:
             outcome, error = _sentence(refused)[:60], ""
         except MemoryError:
             outcome, error = "MemoryError", ""
@@ -634,21 +644,21 @@ def _peak_bytes() -> int:
 
 def _decode(data: bytes) -> str:
     """As a worker does it."""
-    codec.unsupported("a.jpg", data)
-    codec.begins_like_image(data)
-    declared = codec.header_size(data)
+    formats.begins_like_image(data)
+    header = formats.identify("a.jpg", data)
+    declared = header.size
     assert declared is None or min(declared) > 0, declared
     if declared and declared[0] * declared[1] > LIMITS.megapixels * 1e6:
         return "refused for its size"
-    pixels = codec.decode(data)
+    pixels = codec.decode(data, header)
     height, width, channels = pixels.shape
     assert (pixels.dtype, channels) == ("uint8", 3) and min(height, width) > 0, (pixels.dtype, pixels.shape)
     assert width * height <= LIMITS.megapixels * 1e6, f"declares {declared}, has {width}x{height}"
     if declared and sorted(declared) != sorted((width, height)):
         return f"{data[:4]!r} of another size than it declares"
-    if jpeg.is_jpeg(data):
+    if header.can_reduce:
         for reduction in (2, 4, 8):
-            reduced = codec.decode(data, reduction).shape
+            reduced = codec.decode(data, header, reduction).shape
             assert reduced == (-(-height // reduction), -(-width // reduction), 3), (pixels.shape, reduction, reduced)
     return "decoded"
 
@@ -734,7 +744,7 @@ class _Fuzzer:
             if path.suffix.lower() == ".zip":
                 self._archives.append(_beginning_of(path))
                 self._images += _members_of(path)
-            elif path.is_file() and codec.has_image_suffix(path.name):
+            elif path.is_file() and formats.has_image_suffix(path.name):
                 self._images.append(path.read_bytes())
         self.tried: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
@@ -847,7 +857,7 @@ def _beginning_of(path: Path, count: int = 3) -> bytes:
 
 def _members_of(path: Path, count: int = 10) -> list[bytes]:
     with zipfile.ZipFile(path) as archive:
-        members = [info for info in archive.infolist() if codec.has_image_suffix(info.filename)]
+        members = [info for info in archive.infolist() if formats.has_image_suffix(info.filename)]
         return [archive.read(info) for info in members[:: max(1, len(members) // count)][:count]]
 
 

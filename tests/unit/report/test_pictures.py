@@ -12,6 +12,7 @@ import pytest
 
 from helpers.support import encoded
 from zipcrop.image import codec
+from zipcrop.image.formats import Header
 from zipcrop.report import thumbnail
 from zipcrop.report.pictures import Pictures
 
@@ -24,14 +25,14 @@ HUGE = encoded("empty", scale=0.4)
 def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarray | None:
     original = codec.decode
 
-    def decode(data: bytes, reduction: int = 1) -> np.ndarray:
+    def decode(data: bytes, header: Header, reduction: int = 1) -> np.ndarray:
         if data == DEADLY:
             signal.raise_signal(signal.SIGSEGV)
         if data == HANGING:
             re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
         if data == HUGE:
             raise MemoryError
-        return original(data, reduction)
+        return original(data, header, reduction)
 
     codec.decode = decode
     try:

@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from zipcrop import signatures
 from zipcrop.archive import compression, source
 from zipcrop.archive.directory import ArchiveError as ArchiveError
 from zipcrop.archive.directory import Directory, Entry, NoDirectory, Reader, State
@@ -22,15 +23,15 @@ _MOST_OVERHEAD = 1 << 16
 _PACK_AGAIN = "unpack it and pack it again as an ordinary ZIP archive"
 # What else is called .zip, by its first bytes.
 _OTHER_KINDS = {
-    b"Rar!\x1a\x07": f"a RAR archive; {_PACK_AGAIN}",
-    b"7z\xbc\xaf\x27\x1c": f"a 7z archive; {_PACK_AGAIN}",
-    b"\x1f\x8b": f"gzip; {_PACK_AGAIN}",
+    signatures.RAR: f"a RAR archive; {_PACK_AGAIN}",
+    signatures.SEVEN_ZIP: f"a 7z archive; {_PACK_AGAIN}",
+    signatures.GZIP: f"gzip; {_PACK_AGAIN}",
     b"BZh": f"bzip2; {_PACK_AGAIN}",
     b"\xfd7zXZ\x00": f"xz; {_PACK_AGAIN}",
     b"\x28\xb5\x2f\xfd": f"zstd; {_PACK_AGAIN}",
-    b"%PDF-": "a PDF document",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG\r\n\x1a\n": "a PNG image",
+    signatures.PDF: "a PDF document",
+    signatures.JPEG: "a JPEG image",
+    signatures.PNG: "a PNG image",
 }
 Kind: TypeAlias = Literal["", "folder", "symbolic link"]
 """What a member is other than a file."""
@@ -151,7 +152,7 @@ class Archive:
         header, or if the bytes also belong to another member."""
         offset = self._directory.offset(entry.number)
         header = self._reader.read_at(_LOCAL_HEADER.size + len(entry.raw_name), max(0, offset))
-        if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+        if offset < 0 or len(header) < _LOCAL_HEADER.size or not header.startswith(signatures.ZIP_MEMBER):
             raise DamagedMember("is damaged: there is no member where it should begin")
         *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
         if name_length != len(entry.raw_name) or header[_LOCAL_HEADER.size :] != entry.raw_name:
@@ -182,7 +183,7 @@ def _what_it_is(reader: Reader) -> str:
         return "is an empty file"
     if head.startswith((b"PK\7\x08", b"PK00PK")):
         return "is one part of a split archive; join the parts into one ZIP archive"
-    if head.startswith(b"PK\3\4"):
+    if head.startswith(signatures.ZIP_MEMBER):
         return "is cut off at its end; download it again"
     for magic, kind in _OTHER_KINDS.items():
         if head.startswith(magic):

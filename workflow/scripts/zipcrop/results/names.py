@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zipcrop.filenames import digest, folder_keys, safe_component, suffix_of, unique
-from zipcrop.image.codec import SUFFIXES
+from zipcrop.image.formats import SUFFIXES
 
 _MAX_PATH_BYTES = 1024
 _SEPARATORS = re.compile(r"[/\\]")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from zipcrop import files
-from zipcrop.image import codec
+from zipcrop.image import formats
 from zipcrop.results import exports
 from zipcrop.results.exports import Counts, ManifestEntry
 from zipcrop.results.names import OutputName, output_names
@@ -79,7 +79,7 @@ def _has_name(entry: ManifestEntry) -> bool:
     if entry.status != "skipped":
         return True
     if entry.reason == "not an image":
-        return not codec.has_suffix(entry.member)
+        return not formats.has_suffix(entry.member)
     if entry.reason == "macOS metadata":
         return "/__MACOSX/" not in f"/{entry.member}"
     return False  # a folder or a symbolic link
