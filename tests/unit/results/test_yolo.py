@@ -10,7 +10,7 @@ import yaml
 
 from helpers.manifests import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
 from helpers.support import encoded, make_zip, read_csv
-from zipcrop.results import exports, yolo
+from zipcrop.results import exports, layout, yolo
 from zipcrop.results.manifest import Outcome
 
 Crop = Callable[..., list[dict[str, str]]]
@@ -18,7 +18,7 @@ Crop = Callable[..., list[dict[str, str]]]
 
 def export(output: Path) -> Path:
     yolo.write(output, exports.archives(output))
-    return yolo.path(output)
+    return layout.yolo(output)
 
 
 def labels(output: Path) -> list[str]:
@@ -59,7 +59,7 @@ def test_only_photos_of_which_it_is_known_who_is_in_them(tmp_path: Path) -> None
         {"a": [("x.jpg", rejected()), ("y.jpg", FAILED), ("z.txt", SKIPPED), ("w.jpg", no_person())], "broken": None},
     )
     assert labels(tmp_path) == ["a/w.txt"]
-    assert [row["member"] for row in read_csv(yolo.path(tmp_path) / "photos.csv")] == ["w.jpg"]
+    assert [row["member"] for row in read_csv(layout.yolo(tmp_path) / "photos.csv")] == ["w.jpg"]
 
 
 def test_without_photos(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_whole_or_not_at_all_and_always_the_same(tmp_path: Path) -> None:
     publish(tmp_path, {"a": [(name, person((1.0, 2.0, 30.0, 40.0))) for name in UGLY_NAMES]})
     before = {path: path.read_bytes() for path in export(tmp_path).rglob("*") if path.is_file()}
     assert {path: path.read_bytes() for path in export(tmp_path).rglob("*") if path.is_file()} == before
-    shutil.copytree(yolo.path(tmp_path), tmp_path / "summary" / ".yolo.part")  # as a kill leaves it
+    shutil.copytree(layout.yolo(tmp_path), tmp_path / "summary" / ".yolo.part")  # as a kill leaves it
     publish(tmp_path, {"b": [("new.jpg", no_person())]})
     assert labels(tmp_path) == ["b/new.txt"]
     with pytest.raises(FileNotFoundError):

@@ -179,7 +179,7 @@ class Staging:
                 "delete that folder and run again"
             )
 
-    def publish(self, rows: Iterable[dict[str, Any]], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
+    def publish(self, rows: Iterable[manifest.Row], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
         """Writes the manifest's `rows`, the digests of the files of `outcomes` and the `record` of the job, and puts
         all results in their places, the manifest last. After that the staging folder is gone.
 
@@ -197,9 +197,7 @@ class Staging:
         with (self.folder / _MANIFEST).open("rb") as table:
             digest = hashlib.file_digest(table, "sha256").hexdigest()
         lines = [digests.line(content.sha256, path) for path, content in written.items()]
-        lines.append(
-            digests.line(digest, layout.manifest(self._output, self._archive).relative_to(self._output).as_posix())
-        )
+        lines.append(digests.line(digest, layout.relative(self._output, layout.manifest(self._output, self._archive))))
         files.create(self.folder / _DIGESTS, "".join(lines).encode())
         results = soundness.describe(self.folder, self._archive, self.folder / _MANIFEST, written)
         text = json.dumps({**record, "results": results}, indent=2) + "\n"
@@ -264,7 +262,7 @@ def force(output: Path, archive: str) -> None:
 
 def forced(output: Path, archives: Iterable[str]) -> set[str]:
     """Those of `archives` that are still to be done once more, as `force` says."""
-    root = output / ".staging"
+    root = layout.staging_folder(output)
     return {archive for archive in archives if os.path.lexists(root / archive / _FORCED)} if root.is_dir() else set()
 
 
@@ -292,7 +290,7 @@ def _is_over(folder: Path) -> bool:
 def sweep(output: Path, live: Container[str] | None = None) -> None:
     """Removes from the folder `output` what is staged and no longer needed: what has been published, and, given all
     archives that there are in `live`, what is staged of others. What a running job uses stays."""
-    root = output / ".staging"
+    root = layout.staging_folder(output)
     for parent in _staged_archives(root):
         archive = parent.relative_to(root).as_posix()
         gone = live is not None and archive not in live
@@ -313,7 +311,7 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
 
 def has_leftovers(output: Path) -> bool:
     """Whether there is something below the folder `output` for `sweep` to remove."""
-    for parent in _staged_archives(output / ".staging"):
+    for parent in _staged_archives(layout.staging_folder(output)):
         with contextlib.suppress(PermissionError):  # somebody else's
             folders = _keyed(parent)
             if any(map(_is_over, folders)) or not (folders or os.path.lexists(parent / _FORCED)):

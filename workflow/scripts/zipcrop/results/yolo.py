@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from zipcrop import files
 from zipcrop.image import codec
-from zipcrop.results import exports
-from zipcrop.results.exports import Counts, ManifestEntry
+from zipcrop.results import layout, manifest
+from zipcrop.results.exports import Counts
+from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import OutputName, output_names
 
 _DATA_YAML = """\
@@ -33,11 +34,6 @@ _COLUMNS = ["image", "zip", "member_index", "archive", "member"]
 _MISLEADING = re.compile(r"(^images|\.txt)_*$", re.IGNORECASE)
 
 
-def path(output: Path) -> Path:
-    """The folder, below the folder `output`."""
-    return output / "summary" / "yolo"
-
-
 def write(output: Path, archives: Mapping[str, str]) -> Counts:
     """Writes the labels of all photos of `archives` (id to path) that have people or none, one line for each crop.
 
@@ -45,43 +41,44 @@ def write(output: Path, archives: Mapping[str, str]) -> Counts:
     the machine is at fault; then nothing is written.
     """
     photos = people = 0
-    with files.whole(path(output)) as part:
+    with files.whole(layout.yolo(output)) as part:
         (part / "labels").mkdir(parents=True)
         (part / "data.yaml").write_text(_DATA_YAML, encoding="utf-8")
         with (part / "photos.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(_COLUMNS)
             for archive, zip_path in archives.items():
-                for photo, name in _named(output, archive):
+                for member, photo, name in _named(output, archive):
                     stem = _safe_folders(f"{archive}/{name.stem}")
                     _write_file(part / f"labels/{stem}.txt", _lines(photo))
                     suffix = PurePosixPath(name.original).suffix
-                    rows.writerow([f"images/{stem}{suffix}", zip_path, photo.index, archive, photo.member])
+                    rows.writerow([f"images/{stem}{suffix}", zip_path, photo.index, archive, member])
                     photos += 1
-                    people += len(photo.people)
+                    people += len(photo.cropped())
     return Counts(photos, people)
 
 
-def _named(output: Path, archive: str) -> Iterator[tuple[ManifestEntry, OutputName]]:
+def _named(output: Path, archive: str) -> Iterator[tuple[str, Outcome, OutputName]]:
     """The photos to label, each with the name that the crop job gave it."""
     # The names of all must be known before any is written; of the rest of them only one is held at a time.
-    names = iter(output_names([entry.member for entry in exports.entries(output, archive) if _has_name(entry)]))
-    for entry in exports.entries(output, archive):
-        if _has_name(entry):
+    named = [member for member, outcome in manifest.members(output, archive) if _has_name(member, outcome)]
+    names = iter(output_names(named))
+    for member, outcome in manifest.members(output, archive):
+        if _has_name(member, outcome):
             name = next(names)
-            if entry.status in ("person", "no_person"):
-                yield entry, name
+            if outcome.status in ("person", "no_person"):
+                yield member, outcome, name
 
 
-def _has_name(entry: ManifestEntry) -> bool:
+def _has_name(member: str, outcome: Outcome) -> bool:
     """Whether the crop job planned a name for the member. It does for all but those that it skips without reading them
     (`archive.Member.skip`); one that it has read and then skipped may have made another's name `~2`."""
-    if entry.status != "skipped":
+    if outcome.status != "skipped":
         return True
-    if entry.reason == "not an image":
-        return not codec.has_suffix(entry.member)
-    if entry.reason == "macOS metadata":
-        return "/__MACOSX/" not in f"/{entry.member}"
+    if outcome.reason == "not an image":
+        return not codec.has_suffix(member)
+    if outcome.reason == "macOS metadata":
+        return "/__MACOSX/" not in f"/{member}"
     return False  # a folder or a symbolic link
 
 
@@ -98,10 +95,11 @@ def _write_file(path: Path, text: str) -> None:
         path.write_text(text, encoding="ascii")
 
 
-def _lines(photo: ManifestEntry) -> str:
-    """Class, centre, width and height of each person, as fractions of the upright photo's sides."""
+def _lines(photo: Outcome) -> str:
+    """Class, centre, width and height of each person with a crop, as fractions of the upright photo's sides."""
+    assert photo.width and photo.height
+    width, height = photo.width, photo.height
     return "".join(
-        f"0 {(x1 + x2) / 2 / photo.width:.6f} {(y1 + y2) / 2 / photo.height:.6f}"
-        f" {(x2 - x1) / photo.width:.6f} {(y2 - y1) / photo.height:.6f}\n"
-        for x1, y1, x2, y2, _ in photo.people
+        f"0 {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}\n"
+        for x1, y1, x2, y2 in (person.box for person in photo.cropped())
     )
