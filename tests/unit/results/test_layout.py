@@ -177,6 +177,20 @@ def test_results_below_are_regular_files_that_systems_do_not_leave(output: Path)
     assert sorted(layout.results_below(output / "Person")) == ["a/deep/y.jpg", "a/x.jpg", "b/x.jpg"]
 
 
+@pytest.mark.parametrize("file", OWN)
+def test_a_name_below_the_folder_of_an_archive(file: str) -> None:
+    folder, _, name = file.partition("/a/")
+    assert layout.name_in(folder, "a", file) == name
+
+
+@pytest.mark.parametrize(
+    "file", ["", "Person/a", "Person/a/", "Person/b/x.jpg", "/x", "Person/a/../x", "Person/a//x", "x"]
+)
+def test_no_name_below_the_folder_of_an_archive(file: str) -> None:
+    with pytest.raises(ValueError, match="is no file of Person/a"):
+        layout.name_in("Person", "a", file)
+
+
 def test_paths_are_named_relative_to_the_output_folder() -> None:
     output = Path("some/output")
     paths = [layout.manifest(output, "a/b"), layout.summary(output), layout.coco(output), layout.yolo(output)]

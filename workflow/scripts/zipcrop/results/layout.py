@@ -159,6 +159,15 @@ def regular(root: Path, *parts: str) -> Path:
     return path
 
 
+def name_in(folder: str, archive: str, file: str) -> str:
+    """`file`, a path below the output folder, as a path below what `folder`, one of FOLDERS, has of `archive`. Raises
+    ValueError if it does not lie there by its name; links are not looked at."""
+    name = file.removeprefix(f"{folder}/{archive}/")
+    if name == file or "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise ValueError(f"{file!r} is no file of {folder}/{archive}")
+    return name
+
+
 def is_own(output: Path, archive: str, file: str) -> bool:
     """Whether `file`, a path below the folder `output`, is a regular file of the results of `archive`, or would be if
     it were there. Raises OSError."""

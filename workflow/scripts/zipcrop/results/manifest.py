@@ -30,6 +30,8 @@ Status = Literal["person", "no_person", "rejected", "failed", "skipped"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 PHOTOS: tuple[Status, ...] = ("person", "no_person", "rejected")
 """The statuses of members that decoded."""
+SYMBOLIC_LINK = "symbolic link"
+"""The reason of a skipped member that is a link: the name of such a member may be that of a photo."""
 
 
 class Row(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zipcrop.filenames import digest, folder_keys, safe_component, suffix_of, unique
-from zipcrop.image.codec import SUFFIXES
+from zipcrop.image.codec import SUFFIXES, has_image_suffix, has_suffix
 
 _MAX_PATH_BYTES = 1024
 _SEPARATORS = re.compile(r"[/\\]")
@@ -26,6 +26,24 @@ class OutputName:
     def crop(self, person: int, suffix: str) -> str:
         """The file of crop number `person`; `suffix` is without a dot."""
         return f"{self.stem}_{person}.{suffix}"
+
+
+def stem_of_crop(name: str) -> str:
+    """The stem of the member whose crop is called `name` (see `OutputName.crop`)."""
+    return name.rpartition("_")[0]
+
+
+def may_be_photo(member: str) -> bool:
+    """Whether the crop job reads a member of that name, and so gives it a name, unless it is a symbolic link: it has an
+    image's suffix or none, and is neither a folder nor metadata of macOS."""
+    return not (member.endswith("/") or "/__MACOSX/" in f"/{member}") and (
+        has_image_suffix(member) or not has_suffix(member)
+    )
+
+
+def safe_suffix(member: str) -> str:
+    """The suffix that a member keeps in its original's name, with its dot; empty if it has none."""
+    return _safe_path(member)[1]
 
 
 def output_names(members: Sequence[str]) -> list[OutputName]:
