@@ -26,7 +26,7 @@ from archives import (
     outcome,
 )
 
-from zipcrop.results import summary
+from zipcrop.results import tables
 
 Rows = list[dict[str, str]]
 Crop = Callable[..., Rows]
@@ -152,5 +152,5 @@ def test_every_original_is_where_its_case_says(rows: Rows, tmp_path: Path) -> No
     files = [row["file"].lower() for row in rows if row["file"]]
     assert len(set(files)) == len(files)
     # What reads the manifest next reads the same.
-    table = summary.read_manifest(tmp_path / "output", "names").drop_duplicates("member_index")
+    table = tables.read(tmp_path / "output", "names").drop_duplicates("member_index")
     assert table["member"].tolist() == [given(entry) for entry in entries]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from zipcrop.archive.reader import Member
 from zipcrop.results import manifest, summary
 from zipcrop.results.manifest import Outcome, Person
+from zipcrop.results.names import OutputName, output_names
 
 Box = tuple[float, float, float, float]
 SKIPPED = Outcome(0, "skipped", "not an image")
@@ -45,16 +47,31 @@ def rejected(size: tuple[int, int] = (640, 480)) -> Outcome:
     return Outcome(0, "rejected", "no crop has 2 pixels on each side", *size, (Person((1.0, 2.0, 2.5, 4.0), 0.4),))
 
 
+def _named(archive: str, name: OutputName, outcome: Outcome) -> Outcome:
+    """`outcome` with the files that the crop job would have written for a member of that `name`."""
+    if outcome.status == "no_person":
+        return replace(outcome, file=f"No_Person/{archive}/{name.original}")
+    files = [f"Person/{archive}/{name.crop(k, 'jpg')}" for k, _ in enumerate(outcome.cropped())]
+    crops = [replace(person, file=file) for person, file in zip(outcome.cropped(), files, strict=True)]
+    return replace(outcome, persons=tuple(crops) or outcome.persons)
+
+
 def publish(output: Path, archives: Mapping[str, Sequence[tuple[str, Outcome]] | None]) -> None:
     """Writes manifests and `summary.csv` below the folder `output`: of each of `archives` its members, name and outcome
     (whose index does not matter); None for one that cannot be opened."""
     for archive, members in archives.items():
         target = manifest.path(output, archive)
         target.parent.mkdir(parents=True, exist_ok=True)
+        photos = [name for name, outcome in members or [] if outcome.status != "skipped"]
+        planned = iter(output_names(photos))
         rows = [
             row
             for index, (name, outcome) in enumerate(members or [])
-            for row in manifest.rows(archive, Member(index, name, 0x1A2B, 1000, ""), outcome)
+            for row in manifest.rows(
+                archive,
+                Member(index, name, 0x1A2B, 1000, ""),
+                outcome if outcome.status == "skipped" else _named(archive, next(planned), outcome),
+            )
         ]
         manifest.write(target, manifest.failed_archive_rows(archive, "is empty") if members is None else rows)
     table = pd.DataFrame({"archive": list(archives), "zip": [f"raw/{archive}.zip" for archive in archives]})

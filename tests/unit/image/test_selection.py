@@ -12,7 +12,9 @@ from zipcrop.image.selection import NotAnImage
     [
         ("__MACOSX/._a.jpg", "macOS metadata"),
         ("x/__MACOSX/a.jpg", "macOS metadata"),
+        ("x__MACOSX/a.jpg", ""),
         ("notes.txt", "not an image"),
+        ("sub/a", ""),
         ("a.jpg", ""),
         ("no suffix", ""),
         ("", ""),

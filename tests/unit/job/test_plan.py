@@ -55,7 +55,7 @@ def publish(output: Path, archive: str, fingerprint: str, **record: Any) -> None
         for outcome, data in zip(outcomes, CONTENTS.values(), strict=True):
             files.create(staged.folder / outcome.file, data)
         rows = [
-            {"archive": archive, "member_index": outcome.index, "status": outcome.status, "file": outcome.file}
+            manifest.Row(archive, member_index=outcome.index, status=outcome.status, file=outcome.file)
             for outcome in outcomes
         ]
         made = {

@@ -35,6 +35,7 @@ _OTHER_KINDS = {
 }
 Kind: TypeAlias = Literal["", "folder", "symbolic link"]
 """What a member is other than a file."""
+SYMBOLIC_LINK: Kind = "symbolic link"
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
@@ -173,7 +174,7 @@ class Archive:
 def _kind(entry: Entry) -> Kind:
     if entry.name.endswith("/"):
         return "folder"
-    return "symbolic link" if stat.S_ISLNK(entry.mode) else ""
+    return SYMBOLIC_LINK if stat.S_ISLNK(entry.mode) else ""
 
 
 def _what_it_is(reader: Reader) -> str:

@@ -17,6 +17,7 @@ from zipcrop.image import codec, formats, selection
 from zipcrop.image.crop import crop_slice
 from zipcrop.image.formats import Header, ImageError
 from zipcrop.process.overtime import is_far_more
+from zipcrop.results import layout
 from zipcrop.results.manifest import Content, Outcome, Person
 from zipcrop.results.names import OutputName
 from zipcrop.settings import CropSettings, Limits, Settings
@@ -165,7 +166,7 @@ def keep(
     # They come by falling score. Of a photo without people, the best candidate is reported.
     persons = _persons(photo, found[: max(1, int(is_kept.sum()))])
     if not is_kept.any():
-        file = f"No_Person/{archive}/{photo.examined.name.original}"
+        file = f"{layout.NO_PERSON}/{archive}/{photo.examined.name.original}"
         content = _write(staging / file, photo.examined.data)
         return Outcome(
             photo.index, "no_person", "", photo.width, photo.height, tuple(persons), file, contents=(content,)
@@ -176,7 +177,7 @@ def keep(
         return Outcome(photo.index, "rejected", reason, photo.width, photo.height, (persons[0],))
     written, contents = [], []
     for k, (person, data) in enumerate(crops):
-        file = f"Person/{archive}/{photo.examined.name.crop(k, settings.crop.format)}"
+        file = f"{layout.PERSON}/{archive}/{photo.examined.name.crop(k, settings.crop.format)}"
         contents.append(_write(staging / file, data))
         written.append(Person(person.box, person.confidence, file))
     return Outcome(photo.index, "person", "", photo.width, photo.height, tuple(written), contents=tuple(contents))

@@ -17,15 +17,12 @@ from zipcrop import RESULTS_VERSION, files
 from zipcrop.archive.source import UNREADABLE, Source
 from zipcrop.errors import MachineError
 from zipcrop.job import staged
-from zipcrop.results import manifest, soundness
+from zipcrop.results import layout, manifest, soundness
 from zipcrop.settings import Settings
 
 _FEW_FILES = 50_000
 """So many are looked at one by one in each run, which takes a fifth of a second. Of more, only those that have not been
 looked at since the system was started: a power cut is what leaves files empty."""
-_LOOKED = ".looked"
-"""What says, below the output folder, since which start of the system all sizes have been looked at, and how folders
-were then that have changed since their results were published."""
 _MOST_NAMED = 3
 
 
@@ -131,7 +128,7 @@ class _Looks:
         self._output = output
         self._few = few
         self._boot = soundness.boot()
-        before = {} if few else _read_json(output / _LOOKED)
+        before = {} if few else _read_json(layout.looked(output))
         # What is not known may be another one each time.
         self._first = not self._boot or before.get("boot") != self._boot
         times = before.get("folders")
@@ -170,7 +167,7 @@ class _Looks:
             return
         with contextlib.suppress(OSError):  # then the next run looks again
             text = json.dumps({"boot": self._boot, "folders": self._new_times})
-            files.create(self._output / _LOOKED, text.encode())
+            files.create(layout.looked(self._output), text.encode())
 
 
 def is_done(output: Path, archive: str, fingerprint: str, wanted: Wanted) -> bool:

@@ -72,14 +72,14 @@ def force(output: Path, archive: str) -> None:
 
 def forced(output: Path, archives: Iterable[str]) -> set[str]:
     """Those of `archives` that are still to be done once more, as `force` says."""
-    root = output / ".staging"
+    root = layout.staging_folder(output)
     return {archive for archive in archives if os.path.lexists(root / archive / FORCED)} if root.is_dir() else set()
 
 
 def sweep(output: Path, live: Container[str] | None = None) -> None:
     """Removes from the folder `output` what is staged and no longer needed: what has been published, and, given all
     archives that there are in `live`, what is staged of others. What a running job uses stays."""
-    root = output / ".staging"
+    root = layout.staging_folder(output)
     for parent in _staged_archives(root):
         archive = parent.relative_to(root).as_posix()
         gone = live is not None and archive not in live
@@ -100,7 +100,7 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
 
 def has_leftovers(output: Path) -> bool:
     """Whether there is something below the folder `output` for `sweep` to remove."""
-    for parent in _staged_archives(output / ".staging"):
+    for parent in _staged_archives(layout.staging_folder(output)):
         with contextlib.suppress(PermissionError):  # somebody else's
             folders = keyed(parent)
             if any(map(_is_over, folders)) or not (folders or os.path.lexists(parent / FORCED)):

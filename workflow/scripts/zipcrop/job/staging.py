@@ -119,7 +119,7 @@ class Staging:
                 "delete that folder and run again"
             )
 
-    def publish(self, rows: Iterable[dict[str, Any]], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
+    def publish(self, rows: Iterable[manifest.Row], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
         """Writes the manifest's `rows`, the digests of the files of `outcomes` and the `record` of the job, and puts
         all results in their places, the manifest last. After that the staging folder is gone.
 
@@ -137,9 +137,7 @@ class Staging:
         with (self.folder / staged.MANIFEST).open("rb") as table:
             digest = hashlib.file_digest(table, "sha256").hexdigest()
         lines = [digests.line(content.sha256, path) for path, content in written.items()]
-        lines.append(
-            digests.line(digest, layout.manifest(self._output, self._archive).relative_to(self._output).as_posix())
-        )
+        lines.append(digests.line(digest, layout.relative(self._output, layout.manifest(self._output, self._archive))))
         files.create(self.folder / staged.DIGESTS, "".join(lines).encode())
         results = soundness.describe(self.folder, self._archive, self.folder / staged.MANIFEST, written)
         text = json.dumps({**record, "results": results}, indent=2) + "\n"
