@@ -12,7 +12,7 @@ INT8_STAMP := .venv/int8.stamp
 DEV_STAMP := .venv/dev.stamp
 
 DEMO := --configfile demo/config.yaml
-PYTHON_FILES := workflow/scripts tests demo benchmarks
+PYTHON_FILES := workflow/scripts tests demo training benchmarks
 COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
@@ -80,7 +80,7 @@ lock: $(UV_STAMP) ## pin the dependencies anew after an edit of envs/*.in (LOCK=
 
 clean: ## remove .venv, caches and the demo's output; your archives, results and rerun records stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo/raw_zips demo/output demo/measured demo/report.html
-	find workflow tests demo -name __pycache__ -prune -exec rm -rf {} +
+	find workflow tests demo training benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps are written last: whatever was interrupted is done again.
 $(UV_STAMP):

@@ -1,6 +1,6 @@
 """Trains the bundled detector, YOLOv8n with one class, from scratch, and writes its weights and a record of the run.
 
-    python demo/train.py DATASET WEIGHTS.pt [--epochs N] [--image-size PIXELS] [KEY=VALUE ...]
+    python training/train.py DATASET WEIGHTS.pt [--epochs N] [--image-size PIXELS] [KEY=VALUE ...]
 
 DATASET is a ZIP archive or a folder in YOLO format, with images/, labels/, and one class: 0, person. KEY=VALUE changes
 a setting of the recipe; ultralytics documents them all. Uses the GPU if there is one. The record lies beside WEIGHTS.pt
