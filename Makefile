@@ -36,7 +36,7 @@ demo: setup demo-archives ## run the workflow on sample archives with the bundle
 		'One row per archive:   demo/output/summary.csv' \
 		'Report for a browser:  demo/report.html'
 
-card: setup ## measure the bundled detector as its model card does (TRUTH=truth.csv RAW_ZIPS=folder)
+card: $(DEV_STAMP) ## measure the bundled detector as its model card does (TRUTH=truth.csv RAW_ZIPS=folder)
 	@test -f "$(TRUTH)" -a -d "$(RAW_ZIPS)" || \
 		{ echo "name a table of true boxes and a folder of archives: make card TRUTH=truth.csv RAW_ZIPS=raw_zips" >&2; exit 1; }
 	$(BIN)/snakemake --cores all $(DEMO) --config "raw_zips=$(RAW_ZIPS)" output=demo/measured confidence=0.01
