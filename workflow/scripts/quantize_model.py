@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--settings", required=True, type=json.loads)
     options = parser.parse_args()
     limits = Limits(*(options.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
-    archives = [found.place for found in catalog.find_archives(options.raw_zips).values()]
+    archives = [found.location for found in catalog.find_archives(options.raw_zips).values()]
     quantize.quantize(
         options.model,
         options.target,
