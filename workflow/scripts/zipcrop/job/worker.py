@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -133,7 +133,7 @@ def most_busy_threads(threads: int) -> int:
 # the pool: a list of pairs, a member's index and its output name, or None for the end.
 def main(
     connection: Connection,
-    places: Sequence[int],
+    places: MutableSequence[int],
     account: tuple[MutableSequence[float], int],
     task: Task,
     lease: Lease | None,

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 
 class ByteBudget:
-    """Hands out bytes up to a total, and makes takers wait for more. Who asks for more than the total gets it while
-    nobody else holds any."""
+    """Hands out bytes up to a total; threads that want more have to wait.
+
+    A thread that asks for more than the total gets it while no other one holds any.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._held = 0
         self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Holds `size` bytes for the `with` block, waiting for them if need be."""
+        self.acquire(size)
+        try:
+            yield
+        finally:
+            self.release(size)
 
     def acquire(self, size: int) -> None:
         """Takes `size` bytes, waiting for them if need be."""
