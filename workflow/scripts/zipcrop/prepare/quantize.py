@@ -1,4 +1,4 @@
-"""Quantisation: from the f32 OpenVINO model to an int8 one, calibrated on the user's own photos."""
+"""Quantisation: the f32 OpenVINO model becomes an int8 one, calibrated on the user's own photos."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import openvino as ov
 
 PHOTOS = 300
-"""How many photos calibrate a model; NNCF's own default."""
+"""Photos that calibrate a model; NNCF's own default."""
 _MOST_BYTES = 1024**3
-"""Of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
+"""Bytes of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
 _SEED = 0
 _MOST_ARCHIVES = 100
 """Opening more of them would take longer than it is worth."""
@@ -38,12 +38,12 @@ _MOST_ARCHIVES = 100
 
 @dataclass(frozen=True)
 class InputSize:
-    """What decides how a photo goes into the network."""
+    """The settings that decide how a photo goes into the network."""
 
     image_size: int
     stride: int
     megapixels: float
-    """Larger photos do not go in."""
+    """Larger photos are passed over."""
 
 
 def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
@@ -61,8 +61,8 @@ def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
 
 
 class IsolatedDecoder:
-    """`network_input` in a process of its own, since some photos crash their decoder, or hang in it for more than
-    `seconds`. They, too, give None."""
+    """`network_input` in another process, since some photos crash their decoder, or hang in it for more than `seconds`.
+    They give None, too."""
 
     def __init__(self, size: InputSize, seconds: float) -> None:
         self._isolation = Isolation(1, seconds, functools.partial(opencv.prepare, size.megapixels))
@@ -75,6 +75,7 @@ class IsolatedDecoder:
         self._isolation.__exit__(*exception)
 
     def __call__(self, data: bytes) -> np.ndarray | None:
+        """See `network_input`."""
         (pixels,) = self._isolation.map(functools.partial(network_input, size=self._size), [data])
         return pixels
 
@@ -82,27 +83,27 @@ class IsolatedDecoder:
 def sample(
     archives: Iterable[str], limits: Limits, decode: Callable[[bytes], np.ndarray | None], count: int
 ) -> Iterator[np.ndarray]:
-    """What `decode` gives for up to `count` photos, drawn with a fixed seed from the ZIP files `archives`, evenly.
+    """The results of `decode` for up to `count` photos, drawn evenly, by a fixed seed, from the ZIP files `archives`.
 
-    What cannot be read, and that of which it gives None, is passed over.
+    Members that cannot be read, and those for which it gives None, are passed over.
     """
     draw = random.Random(_SEED)
     chosen = sorted(archives)
     draw.shuffle(chosen)
     chosen = chosen[:_MOST_ARCHIVES]
     found = 0
-    for position, place in enumerate(chosen):
+    for position, location in enumerate(chosen):
         share = -(-(count - found) // (len(chosen) - position))
-        for pixels in _sample_one(place, limits, decode, draw, share):
+        for pixels in _sample_one(location, limits, decode, draw, share):
             found += 1
             yield pixels
 
 
 def _sample_one(
-    place: str, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
+    location: str, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
 ) -> Iterator[np.ndarray]:
     try:
-        archive = Archive(place, limits)
+        archive = Archive(location, limits)
     except (ArchiveError, OSError):
         return
     with archive:
@@ -112,7 +113,7 @@ def _sample_one(
             return
         draw.shuffle(members)
         found = 0
-        # In an archive of damaged photos there is no point in trying all of them.
+        # If an archive's photos are damaged, there is no point in trying all of them.
         for index in members[: 10 * count]:
             if found == count:
                 return
@@ -131,8 +132,8 @@ def quantize(
     """Quantises the model whose JSON is `prepared`, for letterboxes of `image_size` pixels, on photos of the ZIP files
     `archives` that take no more than `seconds` to be decoded, and writes it into the folder of `target`, a JSON file.
 
-    Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
-    a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
+    Weights and activations become 8-bit integers, but for the ends of the detection head, which decide a box's last
+    pixels and a score's last digits. Raises ModelError if NNCF is not installed or if there are no photos.
     """
     restrict.restrict_openvino()
     import openvino as ov
@@ -174,13 +175,13 @@ def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
 
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)  # lest it speak of files that are being replaced
+    target.unlink(missing_ok=True)  # lest it describe files that are being replaced
     shutil.rmtree(folder / "cache", ignore_errors=True)
     openvino = folder / "openvino.xml"
     with tempfile.TemporaryDirectory(dir=folder) as made:
         ov.save_model(quantized, Path(made) / openvino.name, compress_to_fp16=False)
         for file in Path(made).iterdir():
-            file.replace(folder / file.name)  # what others have mapped stays as it is
+            file.replace(folder / file.name)  # files that other processes have mapped stay intact
     return dataclasses.replace(
         model,
         weights=f"../{Path(model.weights).name}",
@@ -190,10 +191,10 @@ def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
 
 
 def float_operations(names: list[str]) -> list[str]:
-    """Of the operations called `names` in a YOLO network, those that stay in f32: in the detection head, which is the
+    """The operations, of those called `names` in a YOLO network, that stay in f32: in the detection head, which is the
     last module, all but the convolutions before the last one of each branch.
 
-    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes), each a list, by level, of three steps.
+    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes); each is a list, by level, of three steps.
     """
     modules = [(int(match[1]), name) for name in names if (match := re.match(r"__module\.model\.(\d+)[./]", name))]
     head = max(index for index, _ in modules)
