@@ -24,13 +24,14 @@ BATCH = 16
 
 
 class Letterboxed:
-    """A photo as the engine takes it."""
+    """A photo in its letterbox, uint8 (H, W, 3) BGR."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
 
     @property
     def shape(self) -> tuple[int, int]:
+        """See `buckets.Shaped`."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
 

@@ -1,10 +1,10 @@
-"""Measures results against true boxes: AP, precision and recall of the persons in the manifests, by size, too.
+"""Measures results against true boxes: AP, precision and recall of the persons in the manifests, also by size.
 
 usage: evaluate.py TRUTH.csv OUTPUT [OUTPUT ...]
 
 TRUTH.csv has the columns archive (with .zip), member, x1, y1, x2, y2: a row per person, in pixels of the upright photo,
-and one with empty boxes for a photo without people. AP needs the unsure detections, too: run zipcrop with
-`confidence=0.01` for it. Several OUTPUTs are compared with the first.
+and one with an empty box for a photo without people. AP needs unsure persons, too: run zipcrop with `confidence=0.01`
+for it. Several OUTPUTs are compared with the first.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read_detections(output: Path) -> Photos:
         table = pd.read_csv(path, dtype={"archive": str, "member": str}, keep_default_na=False, na_values=[""])
         for (archive, member), rows in table.groupby(["archive", "member"]):
             persons = rows[rows["status"] == "person"]
-            photos[archive, member] = persons[[*EDGES, "confidence"]].to_numpy(float)
+            photos[str(archive), str(member)] = persons[[*EDGES, "confidence"]].to_numpy(float)
     return photos
 
 
@@ -93,7 +93,7 @@ def measure_sizes(detections: Photos, truth: Photos, confidence: float) -> dict[
 
 
 def _evaluate(detections: Photos, truth: Photos) -> COCOeval:
-    """pycocotools' evaluation of the photos in `truth`."""
+    """The evaluation by pycocotools of the photos in `truth`."""
     found = [detections.get(key, np.zeros((0, 5))) for key in truth]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
         evaluation = COCOeval(_coco(truth.values()), _coco(found), "bbox")
@@ -105,7 +105,7 @@ def _evaluate(detections: Photos, truth: Photos) -> COCOeval:
 
 
 def _coco(photos: Iterable[np.ndarray]) -> COCO:
-    """pycocotools' index of boxes, float (n, 4 or 5) x1, y1, x2, y2 and perhaps a score, of each photo."""
+    """An index for pycocotools of the boxes, float (n, 4 or 5) x1, y1, x2, y2 and perhaps a score, of each photo."""
     images = list(photos)
     boxes = [(image, box.tolist()) for image, persons in enumerate(images) for box in persons]
     coco = COCO()

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from archives import BZIP2, DEFLATE, LZMA, PERSON, PHOTO, STORED, UTF8, Entry, build, first_rows
@@ -38,7 +37,7 @@ from zipcrop.results.names import output_names
 Crop = Callable[..., list[dict[str, str]]]
 
 
-def examples(count: int) -> Any:
+def examples(count: int) -> settings:
     """Settings: so many examples, whatever the speed of the machine."""
     return settings(
         max_examples=count,

@@ -35,7 +35,7 @@ def reference(path: Path) -> tuple[list[Reference], int]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [Reference(info, _zipfile_read(archive, info)) for info in archive.infolist()]
-            return members, archive.start_dir  # type: ignore[attr-defined]
+            return members, archive.start_dir
     except Exception:
         return [], -1
 
@@ -134,7 +134,7 @@ def _read(archive: Archive, member: Member) -> Content:
 
 
 def _assert_documented_refusal(refusal: str, data: bytes, expected: list[Reference]) -> None:
-    """Fails unless the archive, which `zipfile` opens, is refused for one of these reasons:
+    """Fails unless the archive, which `zipfile` opens, is refused for one of these reasons.
 
     - it has more members than `limits.members`;
     - it says that it is a part of a split archive, which `zipfile` does not look at;
@@ -178,7 +178,8 @@ def _compare(member: Member, content: Content, expected: Reference, data: bytes)
     difference = ""
     if member.name != info.filename:
         # Pythons before 3.13 do not know the Unicode path.
-        assert member.name.encode() in info.extra and b"\x75\x70" in info.extra, (member, info)
+        assert member.name.encode() in info.extra, (member, info)
+        assert b"\x75\x70" in info.extra, (member, info)
         difference = "Unicode path"
     if expected.data is None:
         return difference

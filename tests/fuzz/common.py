@@ -12,5 +12,6 @@ SECONDS = 60.0
 def sentence(error: Exception) -> str:
     """The message of `error`. Fails unless it is words on one line."""
     text = str(error)
-    assert text and text.isprintable(), repr(text)
+    assert text
+    assert text.isprintable(), repr(text)
     return text

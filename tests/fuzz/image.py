@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fuzz.common import LIMITS, SECONDS, sentence
 from zipcrop.image import codec, jpeg
 
@@ -48,7 +50,8 @@ class Decoder:
             self._process = context.Process(target=_decode_what_comes, args=(theirs,), daemon=True)
             self._process.start()
             theirs.close()
-            assert self._connection.poll(2 * SECONDS) and self._connection.recv() == "ready"
+            assert self._connection.poll(2 * SECONDS)
+            assert self._connection.recv() == "ready"
         self._connection.send_bytes(data)
         if not self._connection.poll(SECONDS):
             self.__exit__()
@@ -109,7 +112,9 @@ def _decode(data: bytes) -> str:
         return "refused for its size"
     pixels = codec.decode(data)
     height, width, channels = pixels.shape
-    assert (pixels.dtype, channels) == ("uint8", 3) and min(height, width) > 0, (pixels.dtype, pixels.shape)
+    assert pixels.dtype == np.uint8
+    assert channels == 3
+    assert min(height, width) > 0
     assert width * height <= LIMITS.megapixels * 1e6, f"declares {declared}, has {width}x{height}"
     if declared and sorted(declared) != sorted((width, height)):
         return f"{data[:4]!r} of another size than it declares"
