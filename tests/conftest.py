@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from helpers.store import Store, without_credentials
 from helpers.support import ROOT, SETTINGS, WEIGHTS, Workflow, encoded, make_zip, read_csv, without_network
-from zipcrop.settings import DeviceSetting, EngineSetting
+
+if TYPE_CHECKING:
+    from zipcrop.settings import DeviceSetting, EngineSetting
 
 Crop = Callable[..., list[dict[str, str]]]
 

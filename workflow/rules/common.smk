@@ -320,7 +320,7 @@ def fingerprint(wildcards, input):
 
 def zip_file(wildcards, input):
     """Where the archive is."""
-    return ARCHIVES[wildcards.archive].place
+    return ARCHIVES[wildcards.archive].location
 
 
 def refusal(wildcards, input):

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--raw-zips", required=True)
     parser.add_argument("--settings", required=True, type=json.loads)
     options = parser.parse_args()
-    archives = [found.place for found in catalog.find_archives(options.raw_zips).values()]
+    archives = [found.location for found in catalog.find_archives(options.raw_zips).values()]
     quantize.quantize(options.model, options.target, archives, Settings.from_flat(options.settings))
 
 

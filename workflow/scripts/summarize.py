@@ -19,7 +19,7 @@ def main() -> None:
     live = catalog.find_archives(options.raw_zips)
     # One that came while the run was under way has no manifest; the next run does it.
     archives = {
-        archive: found.place for archive, found in live.items() if manifest.path(options.output, archive).exists()
+        archive: found.location for archive, found in live.items() if manifest.path(options.output, archive).exists()
     }
     with machine_faults(f"summarizing {options.output}"):
         table, failures, warnings = summary.summarize(options.output, archives)

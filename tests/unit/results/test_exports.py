@@ -22,6 +22,6 @@ def test_archives_are_those_of_the_summary_in_its_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["results.coco", "results.yolo", "results.verify", "job.plan"])
 def test_tables_are_not_imported_for_one_row_at_a_time(module: str) -> None:
-    """pandas takes longer to import than a run with nothing to do may take."""
+    """Pandas takes longer to import than a run with nothing to do may take."""
     code = f"import sys, zipcrop.{module}; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow/scripts").returncode == 0

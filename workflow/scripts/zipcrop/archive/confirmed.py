@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from zipcrop.archive import source
-from zipcrop.archive.directory import Entry, State
+from zipcrop.archive.directory import State
+from zipcrop.archive.entry import Entry
 from zipcrop.archive.reader import Archive, ArchiveError, Member, MemberError
 from zipcrop.errors import MachineError
 from zipcrop.settings import Limits

@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 from zipcrop import signatures
 from zipcrop.archive import compression, source
 from zipcrop.archive.directory import ArchiveError as ArchiveError
-from zipcrop.archive.directory import Directory, Entry, NoDirectory, Reader, State
+from zipcrop.archive.directory import Directory, NoDirectory, Reader, State
+from zipcrop.archive.entry import Entry
 from zipcrop.settings import Limits
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7

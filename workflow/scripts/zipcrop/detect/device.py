@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from zipcrop.errors import MachineError
 from zipcrop.process import gpu
-from zipcrop.settings import Precision, Speed
+
+if TYPE_CHECKING:
+    from zipcrop.settings import Precision, Speed
 
 Device = Literal["cpu", "cuda"]
 EngineName = Literal["openvino", "torch"]

@@ -13,6 +13,7 @@ from zipcrop.detect.model import Model
 
 restrict.restrict_openvino()
 
+
 import openvino as ov  # noqa: E402 - only after it is restricted
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,8 +12,6 @@ import numpy as np
 from zipcrop.image.format import CUT_OFF, DAMAGED, Evidence, Header, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike
 
 _READ_FLAGS = {

@@ -6,14 +6,13 @@ Each format has a file of its own here, with a `Format` in it; `formats` has the
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zipcrop.image import pillow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import ArrayLike
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zipcrop.image import iso
 from zipcrop.image.format import BEYOND, CUT_OFF, DAMAGED, Details, Format, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from numpy.typing import ArrayLike
 
 _LARGEST_PART = 64_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,8 +11,6 @@ from zipcrop import signatures
 from zipcrop.image.format import Details, Format, ImageError, starts_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
 
 _FILL = re.compile(rb"\xff++")

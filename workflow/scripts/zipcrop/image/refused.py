@@ -7,14 +7,11 @@ count as those of images.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from zipcrop import signatures
 from zipcrop.image import iso
 from zipcrop.image.format import Evidence, Format, is_riff, starts_with
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _NOT_SUPPORTED = "is not supported; export it as JPEG"
 CAMERA_RAW = f"camera RAW {_NOT_SUPPORTED}"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from zipcrop.image.format import BEYOND, Details, Format, ImageError, starts_with
 from zipcrop.image.refused import CAMERA_RAW
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _CLASSIC, _BIG = (b"II*\0", b"MM\0*"), (b"II+\0", b"MM\0+")
 _DNG_VERSION, _BITS_PER_SAMPLE = 50706, 258

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zipcrop import files
-from zipcrop.archive.directory import Entry
+from zipcrop.archive.entry import Entry
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.errors import machine_faults
 from zipcrop.image import codec, formats, selection

@@ -1,4 +1,4 @@
-"""Quantisation: from the f32 OpenVINO model to an int8 one, calibrated on the user's own photos."""
+"""Quantisation: the f32 OpenVINO model becomes an int8 one, calibrated on the user's own photos."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from zipcrop.image import codec, formats, opencv, selection
 from zipcrop.image.formats import ImageError
 from zipcrop.image.selection import NotAnImage
 from zipcrop.process.isolation import Isolation
-from zipcrop.settings import Limits, Settings
 
 if TYPE_CHECKING:
     import openvino as ov
 
+    from zipcrop.settings import Limits, Settings
+
 PHOTOS = 300
-"""How many photos calibrate a model; NNCF's own default."""
+"""Photos that calibrate a model; NNCF's own default."""
 _MOST_BYTES = 1024**3
-"""Of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
+"""Bytes of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
 _SEED = 0
 Decode: TypeAlias = Callable[[str, bytes], np.ndarray | None]
 """Of a file's name and content."""
@@ -42,12 +43,12 @@ _MOST_ARCHIVES = 100
 
 @dataclass(frozen=True)
 class InputSize:
-    """What decides how a photo goes into the network."""
+    """The settings that decide how a photo goes into the network."""
 
     image_size: int
     stride: int
     megapixels: float
-    """Larger photos do not go in."""
+    """Larger photos are passed over."""
 
 
 def network_input(photo: tuple[str, bytes], size: InputSize) -> np.ndarray | None:
@@ -80,6 +81,7 @@ class IsolatedDecoder:
         self._isolation.__exit__(*exception)
 
     def __call__(self, name: str, data: bytes) -> np.ndarray | None:
+        """See `network_input`."""
         (pixels,) = self._isolation.map(functools.partial(network_input, size=self._size), [(name, data)])
         return pixels
 
@@ -115,7 +117,7 @@ def _sample_one(location: str, limits: Limits, decode: Decode, draw: random.Rand
             return
         draw.shuffle(members)
         found = 0
-        # In an archive of damaged photos there is no point in trying all of them.
+        # If an archive's photos are damaged, there is no point in trying all of them.
         for index in members[: 10 * count]:
             if found == count:
                 return
@@ -135,8 +137,8 @@ def quantize(prepared: Path, target: Path, archives: Iterable[str], settings: Se
     """Quantises the model whose JSON is `prepared` for the `settings`, on photos of the ZIP files `archives`, and
     writes it into the folder of `target`, a JSON file.
 
-    Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
-    a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
+    Weights and activations become 8-bit integers, but for the ends of the detection head, which decide a box's last
+    pixels and a score's last digits. Raises ModelError if NNCF is not installed or if there are no photos.
     """
     restrict.restrict_openvino()
     import openvino as ov
@@ -179,13 +181,13 @@ def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
 
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)  # lest it speak of files that are being replaced
+    target.unlink(missing_ok=True)  # lest it describe files that are being replaced
     shutil.rmtree(folder / "cache", ignore_errors=True)
     openvino = folder / "openvino.xml"
     with tempfile.TemporaryDirectory(dir=folder) as made:
         ov.save_model(quantized, Path(made) / openvino.name, compress_to_fp16=False)
         for file in Path(made).iterdir():
-            file.replace(folder / file.name)  # what others have mapped stays as it is
+            file.replace(folder / file.name)  # files that other processes have mapped stay intact
     return dataclasses.replace(
         model,
         weights=f"../{Path(model.weights).name}",
@@ -195,10 +197,10 @@ def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
 
 
 def float_operations(names: list[str]) -> list[str]:
-    """Of the operations called `names` in a YOLO network, those that stay in f32: in the detection head, which is the
+    """The operations, of those called `names` in a YOLO network, that stay in f32: in the detection head, which is the
     last module, all but the convolutions before the last one of each branch.
 
-    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes), each a list, by level, of three steps.
+    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes); each is a list, by level, of three steps.
     """
     modules = [(int(match[1]), name) for name in names if (match := re.match(r"__module\.model\.(\d+)[./]", name))]
     head = max(index for index, _ in modules)

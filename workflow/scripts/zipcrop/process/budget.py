@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 
 class ByteBudget:
-    """Hands out bytes up to a total, and makes takers wait for more. Who asks for more than the total gets it while
-    nobody else holds any."""
+    """Hands out bytes up to a total; threads that want more have to wait.
+
+    A thread that asks for more than the total gets it while no other one holds any.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total

@@ -7,16 +7,13 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from zipcrop.image import codec, formats
 from zipcrop.image.formats import Header, ImageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Box = Sequence[float]
 _BOX_COLOUR = (0, 94, 213)  # BGR of the vermilion of the plots

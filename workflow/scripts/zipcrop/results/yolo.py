@@ -105,7 +105,8 @@ def _write_file(path: Path, text: str) -> None:
 
 def _lines(photo: Outcome) -> str:
     """Class, centre, width and height of each person with a crop, as fractions of the upright photo's sides."""
-    assert photo.width and photo.height
+    assert photo.width is not None
+    assert photo.height is not None
     width, height = photo.width, photo.height
     return "".join(
         f"0 {(x1 + x2) / 2 / width:.6f} {(y1 + y2) / 2 / height:.6f} {(x2 - x1) / width:.6f} {(y2 - y1) / height:.6f}\n"
