@@ -808,7 +808,8 @@ class _Fuzzer:
     def _run_job(self, folder: Path, path: Path) -> list[dict[str, str]]:
         model = self._folder / "model.json"
         if not model.exists():
-            subprocess.run([sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, model], check=True)
+            prepare = [sys.executable, ROOT / "workflow/scripts/prepare_model.py"]
+            subprocess.run([*prepare, f"--weights={WEIGHTS}", f"--target={model}"], check=True)
         command = [
             *(
                 "--archive",

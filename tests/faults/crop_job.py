@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zipcrop.errors import run_script
+from zipcrop.script import run_script
 
 
 def fields(zip: str, fingerprint: str, model: str, output: str, log: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,7 @@ rule export_coco:
         script=script("export_coco.py"),
         output=untracked(OUTPUT),
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --output={params.output:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+        "python {params.script:q} --output={params.output:q} --log={log:q}"
 
 
 rule export_yolo:
@@ -46,6 +44,4 @@ rule export_yolo:
         script=script("export_yolo.py"),
         output=untracked(OUTPUT),
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --output={params.output:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+        "python {params.script:q} --output={params.output:q} --log={log:q}"

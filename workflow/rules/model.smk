@@ -10,7 +10,7 @@ checkpoint fetch_weights:
     params:
         script=script("fetch_weights.py"),
     shell:
-        "python {params.script:q} {output:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --target={output:q} --log={log:q}"
 
 
 wildcard_constraints:
@@ -30,8 +30,7 @@ rule prepare_model:
         weights=untracked(str(WEIGHTS)),
         script=script("prepare_model.py"),
     shell:
-        "python {params.script:q} {params.weights:q} {output:q} {wildcards.sha256} > {log:q} 2>&1 ||"
-        " {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --weights={params.weights:q} --target={output:q} --sha256={wildcards.sha256} --log={log:q}"
 
 
 # Once for all archives, those to come included: another model would mean other results.
@@ -55,4 +54,4 @@ rule quantize_model:
         settings=untracked(settings.affecting_results(config, SCHEMA)),
     shell:
         "python {params.script:q} --model={input.model:q} --target={output.model:q} --raw-zips={params.raw_zips:q}"
-        " --settings={params.settings:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        " --settings={params.settings:q} --log={log:q}"

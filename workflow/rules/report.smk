@@ -44,8 +44,7 @@ rule survey:
         output=untracked(OUTPUT),
     shell:
         "python {params.script:q} --output={params.output:q} --summary={input.summary:q} --survey={output.survey:q}"
-        " --list-length={params.list_length} --failures-listed={params.failures_listed} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}"
+        " --list-length={params.list_length} --failures-listed={params.failures_listed} --log={log:q}"
 
 
 rule plot:
@@ -67,8 +66,7 @@ rule plot:
         script=script("draw_plots.py"),
         folder=untracked(f"{OUTPUT}/summary/plots"),
     shell:
-        "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} --log={log:q}"
 
 
 rule contact_sheets:
@@ -97,8 +95,8 @@ rule contact_sheets:
         limits=picture_limits,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --crops={output.crops:q}"
-        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits} > {log:q} 2>&1"
-        " || {{ cat {log:q} >&2; exit 1; }}"
+        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits}"
+        " --log={log:q}"
 
 
 rule pages:
@@ -126,4 +124,4 @@ rule pages:
         folder=untracked(f"{OUTPUT}/summary/pages"),
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --folder={params.folder:q}"
-        " --threads={threads} {params.limits} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
+        " --threads={threads} {params.limits} --log={log:q}"

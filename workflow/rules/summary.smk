@@ -19,9 +19,7 @@ rule summarize:
         raw_zips=untracked(config["raw_zips"]),
         output=untracked(OUTPUT),
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+        "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q} --log={log:q}"
 
 
 rule clear_staging:
@@ -53,8 +51,7 @@ rule require_no_failures:
     params:
         script=script("require_no_failures.py"),
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} {input:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }};" " cat {log:q} || true"
+        "python {params.script:q} --summary={input:q} --log={log:q}"
 
 
 rule name_unreadable:
@@ -87,9 +84,7 @@ rule verify:
         script=script("verify.py"),
         output=untracked(OUTPUT),
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --output={params.output:q} --threads={threads} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+        "python {params.script:q} --output={params.output:q} --threads={threads} --log={log:q}"
 
 
 rule prune:
@@ -104,7 +99,5 @@ rule prune:
         output=untracked(OUTPUT),
         upload_to=untracked(config["upload_to"]),
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
         "python {params.script:q} --raw-zips={params.raw_zips:q} --output={params.output:q}"
-        " --upload-to={params.upload_to:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+        " --upload-to={params.upload_to:q} --log={log:q}"

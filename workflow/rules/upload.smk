@@ -23,7 +23,7 @@ rule upload_archive:
         output=untracked(OUTPUT),
     shell:
         "python {params.script:q} --archive={wildcards.archive:q} --output={params.output:q} --url={params.url:q}"
-        " --done={output.done:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        " --done={output.done:q} --log={log:q}"
 
 
 rule upload_summary:
@@ -44,5 +44,4 @@ rule upload_summary:
         script=script("upload_results.py"),
         output=untracked(OUTPUT),
     shell:
-        "python {params.script:q} --output={params.output:q} --url={params.url:q} --done={output.done:q} > {log:q} 2>&1 ||"
-        " {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --output={params.output:q} --url={params.url:q} --done={output.done:q} --log={log:q}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from zipcrop.archive import catalog
 from zipcrop.archive.reader import Limits
-from zipcrop.errors import run_script
 from zipcrop.prepare import quantize
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -31,4 +31,4 @@ def main() -> None:
 
 # Photos are decoded in a spawned process, which imports this file again.
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="error")

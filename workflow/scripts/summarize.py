@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from zipcrop.archive import catalog
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.results import manifest, summary
+from zipcrop.script import run_script
 from zipcrop.terminal import say
 
 MOST_LINES = 20
@@ -45,4 +46,4 @@ def show(title: str, lines: list[str], advice: str) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="all")
