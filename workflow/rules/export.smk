@@ -5,20 +5,20 @@ rule export_coco:
         summary=rules.summarize.output.summary,
     output:
         annotations=f"{OUTPUT}/summary/annotations.coco.json",
-    log:
-        "logs/export_coco.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         version=EXPORTS_VERSION,
         script=script("export_coco.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/export_coco.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    group:
+        report_group
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     shell:
         "python {params.script:q} --output={params.output:q} --log={log:q}"
 
@@ -29,19 +29,19 @@ rule export_yolo:
         summary=rules.summarize.output.summary,
     output:
         labels=directory(f"{OUTPUT}/summary/yolo"),
-    log:
-        "logs/export_yolo.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         version=EXPORTS_VERSION,
         script=script("export_yolo.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/export_yolo.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    group:
+        report_group
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     shell:
         "python {params.script:q} --output={params.output:q} --log={log:q}"

@@ -2,13 +2,13 @@
 checkpoint fetch_weights:
     output:
         "models/{name}.pt",
-    log:
-        "logs/fetch_weights/{name}.log",
-    localrule: True  # nodes of a cluster often have no network
-    conda:
-        "../../envs/zipcrop.yaml"
     params:
         script=script("fetch_weights.py"),
+    log:
+        "logs/fetch_weights/{name}.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True  # nodes of a cluster often have no network
     shell:
         "python {params.script:q} --target={output:q} --log={log:q}"
 
@@ -20,15 +20,15 @@ wildcard_constraints:
 rule prepare_model:
     output:
         "models/prepared/{sha256}/model.json",
-    log:
-        "logs/prepare_model/{sha256}.log",
-    localrule: True
-    conda:
-        "../../envs/zipcrop.yaml"
     params:
         # Not an input: whatever these weights are called and whenever they came, their content is in the output's path.
         weights=untracked(str(WEIGHTS)),
         script=script("prepare_model.py"),
+    log:
+        "logs/prepare_model/{sha256}.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True
     shell:
         "python {params.script:q} --weights={params.weights:q} --target={output:q} --sha256={wildcards.sha256} --log={log:q}"
 
@@ -40,6 +40,10 @@ rule quantize_model:
         model=ancient("models/prepared/{sha256}/model.json"),
     output:
         model="models/prepared/{sha256}/int8-{image_size}/model.json",
+    params:
+        script=script("quantize_model.py"),
+        raw_zips=untracked(config["raw_zips"]),
+        settings=untracked(settings.affecting_results(config, SCHEMA)),
     log:
         "logs/quantize_model/{sha256}-{image_size}.log",
     conda:
@@ -48,10 +52,6 @@ rule quantize_model:
     resources:
         mem_mb=quantization_memory,
         runtime=quantization_minutes,
-    params:
-        script=script("quantize_model.py"),
-        raw_zips=untracked(config["raw_zips"]),
-        settings=untracked(settings.affecting_results(config, SCHEMA)),
     shell:
         "python {params.script:q} --model={input.model:q} --target={output.model:q} --raw-zips={params.raw_zips:q}"
         " --settings={params.settings:q} --log={log:q}"

@@ -26,22 +26,22 @@ rule survey:
         summary=rules.summarize.output.summary,
     output:
         survey=SURVEY,
-    log:
-        "logs/survey.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         version=REPORT_VERSION,
         list_length=config["report"]["list_length"],
         failures_listed=config["report"]["failures_listed"],
         script=script("survey_manifests.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/survey.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    group:
+        report_group
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     shell:
         "python {params.script:q} --output={params.output:q} --summary={input.summary:q} --survey={output.survey:q}"
         " --list-length={params.list_length} --failures-listed={params.failures_listed} --log={log:q}"
@@ -52,19 +52,19 @@ rule plot:
         survey=rules.survey.output.survey,
     output:
         *(shown(name, "plots", "svg", "2 Plots", label) for name, label in PLOTS.items()),
+    params:
+        script=script("draw_plots.py"),
+        folder=untracked(f"{OUTPUT}/summary/plots"),
     log:
         "logs/plot.log",
-    group:
-        report_group
     conda:
         "../../envs/zipcrop.yaml"
+    group:
+        report_group
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
         in_turn=in_turn,
-    params:
-        script=script("draw_plots.py"),
-        folder=untracked(f"{OUTPUT}/summary/plots"),
     shell:
         "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} --log={log:q}"
 
@@ -75,17 +75,6 @@ rule contact_sheets:
     output:
         crops=sheets_of("crops", "Crops"),
         photos=sheets_of("photos", "Photos without people"),
-    log:
-        "logs/contact_sheets.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    threads: half_of_the_cores
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         sampling=json.dumps(
             {key: config["report"][key] for key in ("seed", "sheets", "crops_per_sheet", "photos_per_sheet")}
@@ -93,6 +82,17 @@ rule contact_sheets:
         script=script("draw_sheets.py"),
         output=untracked(OUTPUT),
         limits=picture_limits,
+    log:
+        "logs/contact_sheets.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    group:
+        report_group
+    threads: half_of_the_cores
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --crops={output.crops:q}"
         " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits}"
@@ -106,22 +106,22 @@ rule pages:
         shown("archives", "pages", "html", "1 Archives", "All archives, to sort and to search"),
         *(shown(name, "pages", "html", "4 To look at twice", label) for name, label in LISTS.items()),
         shown("provenance", "pages", "html", "5 Provenance", "Weights, settings, versions, fingerprints"),
-    log:
-        "logs/pages.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    threads: half_of_the_cores
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         script=script("write_pages.py"),
         output=untracked(OUTPUT),
         limits=picture_limits,
         folder=untracked(f"{OUTPUT}/summary/pages"),
+    log:
+        "logs/pages.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    group:
+        report_group
+    threads: half_of_the_cores
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
+        in_turn=in_turn,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --folder={params.folder:q}"
         " --threads={threads} {params.limits} --log={log:q}"

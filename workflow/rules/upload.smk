@@ -8,19 +8,19 @@ rule upload_archive:
         rules.crop_archive.output,
     output:
         done=f"{OUTPUT}/.uploaded/{{archive}}.json",
-    log:
-        "logs/upload/{archive}.log",
-    localrule: True
-    conda:
-        "../../envs/zipcrop.yaml"
-    # It waits for the network, while the next archive is done on all cores.
-    threads: 0
-    resources:
-        upload=1,
     params:
         url=config["upload_to"].rstrip("/"),
         script=script("upload_results.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/upload/{archive}.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True
+    # It waits for the network, while the next archive is done on all cores.
+    threads: 0
+    resources:
+        upload=1,
     shell:
         "python {params.script:q} --archive={wildcards.archive:q} --output={params.output:q} --url={params.url:q}"
         " --done={output.done:q} --log={log:q}"
@@ -31,17 +31,17 @@ rule upload_summary:
         summaries(),
     output:
         done=f"{OUTPUT}/.uploaded.json",
-    log:
-        "logs/upload_summary.log",
-    localrule: True
-    conda:
-        "../../envs/zipcrop.yaml"
-    threads: 0
-    resources:
-        upload=1,
     params:
         url=config["upload_to"].rstrip("/"),
         script=script("upload_results.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/upload_summary.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True
+    threads: 0
+    resources:
+        upload=1,
     shell:
         "python {params.script:q} --output={params.output:q} --url={params.url:q} --done={output.done:q} --log={log:q}"
