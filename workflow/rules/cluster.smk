@@ -1,13 +1,12 @@
-# What jobs ask a cluster for, by the size of their archive, and what goes together there. On a single machine it counts
-# only where a limit is given, such as --resources mem_mb=32000.
+# What jobs ask a cluster for, by the size of their archive. On a single machine it counts only where a limit is given, such
+# as --resources mem_mb=32000.
 import functools
 import re
 
-TINY = 32_000_000  # bytes; below, starting a job of its own takes longer than the work
-LARGE = 1_000_000_000
+LARGE = 1_000_000_000  # bytes
 # Cores are what keeps a GPU fed: one decodes about 11 photos of 12 megapixels a second, or 260 of 640x480. Clusters have 4
 # to 16 for each.
-TINY_CORES, CORES, LARGE_CORES = 2, 4, 8
+CORES, LARGE_CORES = 4, 8
 # Without a GPU, a core does 3 photos a second (yolov8s at 640 pixels), and few have less than 100 kB.
 BYTES_PER_CORE_SECOND = 300_000
 
@@ -23,16 +22,6 @@ def archive_bytes(archive):
     return ARCHIVES[archive].size()
 
 
-def is_tiny(archive):
-    return archive_bytes(archive) < TINY
-
-
-def cluster_cores(archive):
-    if is_tiny(archive):
-        return TINY_CORES
-    return CORES if archive_bytes(archive) < LARGE else LARGE_CORES
-
-
 def uses_gpu():
     """Whether the jobs would use a GPU, as `device.choose` decides."""
     return config["device"] != "cpu" and config["engine"] != "openvino" and config["precision"] != "int8"
@@ -46,28 +35,11 @@ def crop_memory(wildcards, threads, attempt):
 
 
 def crop_minutes(wildcards, threads, attempt):
-    """Twice what the archive would take on CPUs alone if its photos were small. Each try gets twice as long as the one
-    before, and carries on from there."""
+    """Twice what the archive would take on CPUs alone if its photos were small, and at least 30, since loading the
+    libraries from a busy file system may take minutes. Each try gets twice as long as the one before, and carries on
+    from there."""
     seconds = archive_bytes(wildcards.archive) / BYTES_PER_CORE_SECOND / threads
-    # Those of a group are added up. On its own, a job may take minutes to load the libraries from a busy file system.
-    least = 3 if is_tiny(wildcards.archive) else 30
-    return max(least, round(2 * seconds / 60)) * 2 ** (attempt - 1)
-
-
-def in_turn(wildcards):
-    """Taken from a limit of 1 (in the profile) that each group has: a group asks for what the largest of its jobs needs,
-    since Snakemake runs them one after the other."""
-    return 1 if on_cluster() else None
-
-
-def crop_group(wildcards):
-    """Tiny archives share jobs, as many as `group-components` says."""
-    return "tiny" if on_cluster() and is_tiny(wildcards.archive) else None
-
-
-def report_group(wildcards):
-    """What comes after the summary goes into one job."""
-    return "report" if on_cluster() else None
+    return max(30, round(2 * seconds / 60)) * 2 ** (attempt - 1)
 
 
 def report_memory(wildcards, attempt):
@@ -89,13 +61,6 @@ def quantization_minutes(wildcards, attempt):
     return 60 * 2 ** (attempt - 1)
 
 
-def keep_group_going():
-    """In the job of a group, has one archive's failure leave the others alone, as everywhere: Snakemake does not hand on
-    `keep-going`."""
-    if workflow.remote_exec:
-        workflow.execution_settings.keep_going = True
-
-
 def check_names():
     """Ends a run on a cluster whose jobs would not get the names of their archives: Snakemake separates what it hands on
     by commas and puts it into a shell command, between quotes that depend on the name, and Slurm replaces % in the
@@ -106,7 +71,3 @@ def check_names():
                 f'zipcrop: error: archive {archive!r} cannot be done on a cluster: its name has one of , " \\ % or an'
                 " unprintable character in it, or a ' at an end or beside $ or `; rename it, or run on one machine"
             )
-
-
-resource_scopes:
-    in_turn="local",

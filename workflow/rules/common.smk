@@ -272,7 +272,6 @@ def prepared_path():
 
 def prepared_model(wildcards):
     """What the archive's job needs: `prepared_path`, once the weights are there. Touched or copied weights rerun nothing."""
-    keep_group_going()
     leave_results_alone()
     archive = wildcards.archive
     if workflow.is_main_process and archive not in PLAN.pending and archive not in asked_for_again():
@@ -345,7 +344,7 @@ def gpus_per_archive(wildcards):
 def cores_per_archive(wildcards):
     """An even share of the cores for each archive that may run at once."""
     if on_cluster():
-        return cluster_cores(wildcards.archive)
+        return CORES if archive_bytes(wildcards.archive) < LARGE else LARGE_CORES
     return max(1, workflow.cores // (gpus() // gpus_per_archive(wildcards)))
 
 

@@ -20,14 +20,11 @@ rule crop_archive:
         "logs/crop/{archive}.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        crop_group
     threads: cores_per_archive
     resources:
         gpu=gpus_per_archive,
         mem_mb=crop_memory,
         runtime=crop_minutes,
-        in_turn=in_turn,
     shell:
         # "exec" makes the job Snakemake's own child, so that it notices when Snakemake is gone. With "=", since a name may
         # begin with a dash.

@@ -13,12 +13,9 @@ rule export_coco:
         "logs/export_coco.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        report_group
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
     shell:
         "python {params.script:q} --output={params.output:q} --log={log:q}"
 
@@ -37,11 +34,8 @@ rule export_yolo:
         "logs/export_yolo.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        report_group
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
     shell:
         "python {params.script:q} --output={params.output:q} --log={log:q}"

@@ -36,12 +36,9 @@ rule survey:
         "logs/survey.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        report_group
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
     shell:
         "python {params.script:q} --output={params.output:q} --summary={input.summary:q} --survey={output.survey:q}"
         " --list-length={params.list_length} --failures-listed={params.failures_listed} --log={log:q}"
@@ -59,12 +56,9 @@ rule plot:
         "logs/plot.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        report_group
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
     shell:
         "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} --log={log:q}"
 
@@ -86,13 +80,10 @@ rule contact_sheets:
         "logs/contact_sheets.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        report_group
     threads: half_of_the_cores
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --crops={output.crops:q}"
         " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits}"
@@ -115,13 +106,10 @@ rule pages:
         "logs/pages.log",
     conda:
         "../../envs/zipcrop.yaml"
-    group:
-        report_group
     threads: half_of_the_cores
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --folder={params.folder:q}"
         " --threads={threads} {params.limits} --log={log:q}"
