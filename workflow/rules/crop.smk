@@ -1,5 +1,5 @@
 # The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.job.plan`), and not by
-# what Snakemake remembers: hence `untracked`, and what `prepared_model` does beside.
+# what Snakemake remembers: hence `untracked`, and `agree_with_records`.
 rule crop_archive:
     input:
         model=prepared_model,

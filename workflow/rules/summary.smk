@@ -62,7 +62,7 @@ rule name_unreadable:
         # Archives that cannot be read keep their results, and a run that could not read them has not done its work.
         never="logs/all_archives_read",
     params:
-        number=untracked(len(PLAN.unreadable)),
+        number=number_of_unreadable,
     log:
         "logs/name_unreadable.log",
     conda:

@@ -28,7 +28,7 @@ rule upload_archive:
 
 rule upload_summary:
     input:
-        summaries(),
+        summaries,
     output:
         done=f"{OUTPUT}/.uploaded.json",
     params:

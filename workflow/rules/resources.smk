@@ -1,8 +1,5 @@
-# What jobs ask a cluster for, by the size of their archive. On a single machine it counts only where a limit is given, such
-# as --resources mem_mb=32000.
-import functools
-import re
-
+# What jobs ask for: cores, GPUs, memory and time, on a machine of their own and on a cluster. Memory counts on a single
+# machine only where a limit is given, such as --resources mem_mb=32000.
 LARGE = 1_000_000_000  # bytes
 # Cores are what keeps a GPU fed: one decodes about 11 photos of 12 megapixels a second, or 260 of 640x480. Clusters have 4
 # to 16 for each.
@@ -25,6 +22,34 @@ def archive_bytes(archive):
 def uses_gpu():
     """Whether the jobs would use a GPU, as `device.choose` decides."""
     return config["device"] != "cpu" and config["engine"] != "openvino" and config["precision"] != "int8"
+
+
+def gpus():
+    """How many GPUs, or archives at a time where there are none, the run may use."""
+    limits = workflow.global_resources
+    return max(1, limits["gpu"].value) if "gpu" in limits else 1
+
+
+def gpus_per_archive(wildcards):
+    if on_cluster():
+        return config["gpus_per_archive"] if uses_gpu() else 0
+    return min(config["gpus_per_archive"], gpus())
+
+
+def cores_per_archive(wildcards):
+    """An even share of the cores for each archive that may run at once."""
+    if on_cluster():
+        return CORES if archive_bytes(wildcards.archive) < LARGE else LARGE_CORES
+    return max(1, workflow.cores // (gpus() // gpus_per_archive(wildcards)))
+
+
+def all_cores(wildcards):
+    return CORES if on_cluster() else workflow.cores
+
+
+def half_of_the_cores(wildcards):
+    """Sheets and pages are made at the same time."""
+    return max(1, all_cores(wildcards) // 2)
 
 
 def crop_memory(wildcards, threads, attempt):
@@ -61,13 +86,7 @@ def quantization_minutes(wildcards, attempt):
     return 60 * 2 ** (attempt - 1)
 
 
-def check_names():
-    """Ends a run on a cluster whose jobs would not get the names of their archives: Snakemake separates what it hands on
-    by commas and puts it into a shell command, between quotes that depend on the name, and Slurm replaces % in the
-    path of a log."""
-    for archive in ARCHIVES if on_cluster() else ():
-        if re.search(r"""[,"\\%]|'.*[$`]|[$`].*'|^'|'$""", archive) or not archive.isprintable():
-            sys.exit(
-                f'zipcrop: error: archive {archive!r} cannot be done on a cluster: its name has one of , " \\ % or an'
-                " unprintable character in it, or a ' at an end or beside $ or `; rename it, or run on one machine"
-            )
+def limit_uploads():
+    """Uploads take no cores that would keep them from being thousands at once."""
+    if config["upload_to"] != "none" and "upload" not in workflow.global_resources:
+        workflow.register_resource("upload", 4)
