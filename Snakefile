@@ -19,7 +19,9 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/upload.smk"
 
 
-report: "workflow/report/workflow.rst"
+if not IS_MODULE:
+
+    report: "workflow/report/workflow.rst"
 
 
 onstart:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from snakemake.io import IOFile
 
-SOURCE = Path(workflow.basedir, "workflow")
+# Of this file, not of the main Snakefile, which is another one where this workflow is a module.
+SOURCE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parent
 SCRIPTS = SOURCE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
@@ -26,10 +27,21 @@ from zipcrop.report import REPORT_VERSION, caption, label, survey_file
 # if nobody has activated its environment.
 os.environ.update(PATH=str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""))
 
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
 
 def stop(error):
     """Ends the run with one sentence."""
     sys.exit(f"zipcrop: error: {error}")
+
+
+def refuse_prefixes():
+    """Scripts write below `output` and know nothing of paths that a module statement changes."""
+    modifier = workflow.modifier.path_modifier
+    if modifier.prefix or modifier.modifies_prefixes:
+        stop(
+            "the module's prefix or replace_prefix would not hold for its results; leave it out, and set output instead"
+        )
 
 
 def connect_to_store():
@@ -49,6 +61,7 @@ def connect_to_store():
 
 
 SCHEMA = settings.load_schema(SOURCE / "schemas" / "config.schema.yaml")
+refuse_prefixes()
 try:
     config = settings.complete(config, SCHEMA)
     connect_to_store()

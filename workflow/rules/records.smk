@@ -28,6 +28,8 @@ def agree_with_records():
     leave_results_alone()
     if not workflow.is_main_process:
         return
+    if IS_MODULE:
+        handle_module()
     if PLAN.unreadable:
         print(f"zipcrop: warning: {PLAN.unreadable_in_words()}", file=sys.stderr)
     if workflow.dryrun:

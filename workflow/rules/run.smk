@@ -14,6 +14,23 @@ def end_run(failed=False):
         name_unfinished()
 
 
+@functools.cache
+def handle_module():
+    """Has the handlers run although Snakemake runs those of the main Snakefile alone, and would so let two runs write to
+    one output folder. To be called when all Snakefiles have been read: each may set its own handlers, which come last.
+    """
+    for name, ours in (("_onstart", begin_run), ("_onsuccess", end_run), ("_onerror", lambda: end_run(failed=True))):
+        setattr(workflow, name, both(ours, getattr(workflow, name)))
+
+
+def both(ours, theirs):
+    def handler(log):
+        ours()
+        theirs(log)
+
+    return handler
+
+
 def check_names():
     """Ends a run on a cluster whose jobs would not get the names of their archives: Snakemake separates what it hands on
     by commas and puts it into a shell command, between quotes that depend on the name, and Slurm replaces % in the
