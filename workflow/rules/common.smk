@@ -17,7 +17,7 @@ sys.path.insert(0, str(SCRIPTS))
 from zipcrop.archive import catalog, source
 from zipcrop.detect import device, model
 from zipcrop import errors, files, settings
-from zipcrop.results import layout, manifest, summary_state
+from zipcrop.results import layout, summary_state
 from zipcrop.process import lock, progress
 from zipcrop.job import plan, staging
 from zipcrop.results.exports import EXPORTS_VERSION
@@ -75,7 +75,7 @@ SURVEY = f"{OUTPUT}/summary/survey.json"
 
 def untracked(value):
     """A params value that reruns nothing when it changes: Snakemake leaves functions that take more than the wildcards
-    out of its rerun triggers. For what affects speed, or where things are, and never results."""
+    out of its rerun triggers. It is for speed and locations, never for what changes results."""
     return lambda wildcards, input: value
 
 
@@ -87,15 +87,15 @@ def speed_settings():
     return json.dumps({key: config[key] for key in ("device", "engine", "batch", "workers", "gpus_per_archive")})
 
 
-# Functions that take `input` for the reason given at `untracked`.
+# These functions take `input` for the reason given at `untracked`.
 def fingerprint(wildcards, input):
-    """What the archive is known by; of one that cannot be read at the moment, what it was."""
+    """The archive's fingerprint; the last one known if it cannot be read at the moment."""
     archive = wildcards.archive
     return PLAN.fingerprints.get(archive) or ARCHIVES[archive].fingerprint()
 
 
 def zip_file(wildcards, input):
-    """Where the archive is."""
+    """The archive's location."""
     return ARCHIVES[wildcards.archive].place
 
 
@@ -115,7 +115,7 @@ def shown(name, folder, suffix, category, label):
         f"{OUTPUT}/summary/{folder}/{name}.{suffix}",
         caption=f"../report/{name}.rst",
         category=category,
-        # One label alone: Snakemake makes of others switches, which break the page where a combination is missing.
+        # Only one label: Snakemake turns further ones into switches, which break the page where a combination is missing.
         labels={"shows": label},
     )
 

@@ -1,7 +1,7 @@
 # What other tools open: all people in COCO's format and, on request, as YOLO labels.
 rule export_coco:
     input:
-        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
+        # It is made anew whenever a manifest is, and stands for all of them: thousands of inputs would slow Snakemake down.
         summary=rules.summarize.output.summary,
     output:
         annotations=f"{OUTPUT}/summary/annotations.coco.json",
@@ -22,7 +22,7 @@ rule export_coco:
 
 rule export_yolo:
     input:
-        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
+        # It is made anew whenever a manifest is, and stands for all of them: thousands of inputs would slow Snakemake down.
         summary=rules.summarize.output.summary,
     output:
         labels=directory(f"{OUTPUT}/summary/yolo"),

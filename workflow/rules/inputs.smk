@@ -1,4 +1,4 @@
-# What rules need that is not known before the archives are: input functions, which change nothing.
+# Input functions, which change nothing. They are called once the archives are known: see records.smk.
 
 
 def targets(wildcards):
@@ -31,14 +31,14 @@ def summaries(wildcards):
 
 
 def all_manifests(wildcards):
-    """Jobs on a cluster, which read the rules again, need none of these thousands of paths."""
+    """Thousands of paths, which the jobs of single archives on a cluster need not know."""
     return expand("{output}/manifests/{archive}.{kind}", output=OUTPUT, archive=ARCHIVES, kind=["csv", "json"])
 
 
 def prepared_model(wildcards):
     """The model that the archive's job needs. Touched or copied weights rerun nothing."""
     if workflow.is_main_process and not is_to_be_done(wildcards.archive):
-        # Where it is not there, it is not made for this one; and where it is made anew, this one does not mind.
+        # A missing model is not made for an archive that is done, and one that is made anew reruns nothing.
         return [ancient(each) for each in existing_model()]
     if not WEIGHTS.exists():
         checkpoints.fetch_weights.get(name=WEIGHTS.stem)

@@ -21,7 +21,7 @@ rule prepare_model:
     output:
         "models/prepared/{sha256}/model.json",
     params:
-        # Not an input: whatever these weights are called and whenever they came, their content is in the output's path.
+        # No input: the output's path tells their content, and their name and time do not matter.
         weights=untracked(str(WEIGHTS)),
         script=script("prepare_model.py"),
     log:
@@ -33,10 +33,10 @@ rule prepare_model:
         "python {params.script:q} --weights={params.weights:q} --target={output:q} --sha256={wildcards.sha256} --log={log:q}"
 
 
-# Once for all archives, those to come included: another model would mean other results.
+# Made once for all archives, also for later ones: another model would give other results.
 rule quantize_model:
     input:
-        # Made anew for the same weights, it is the same.
+        # If it is made anew for the same weights, it is the same.
         model=ancient("models/prepared/{sha256}/model.json"),
     output:
         model="models/prepared/{sha256}/int8-{image_size}/model.json",

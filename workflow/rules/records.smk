@@ -1,13 +1,13 @@
-# What is to be done. Snakemake decides by what it remembers in .snakemake/ of this copy, and by times. Whether an archive is
-# done is in its record instead, whoever has made it: the plan goes by the records, and Snakemake is brought to agree.
+# What is to be done. By itself, Snakemake decides by times and by what it remembers in .snakemake/ of this copy. But an archive
+# is done if its record says so, whichever copy made it: the plan goes by the records, and Snakemake is brought to agree.
 ARCHIVES = {}
 PLAN = plan.Plan()
 WAS_KILLED = False
 
 
 def before_dag(function):
-    """Has `function` called each time before Snakemake decides what to run: when all rules and its command line have been
-    read, and before the first input function is called. There is no handler for that; `onstart` comes afterwards."""
+    """Calls `function` each time before Snakemake decides what to run: it has read all rules and its command line by then, and
+    has called no input function yet. There is no handler for that; `onstart` comes after the decision."""
     decide = workflow._build_dag
 
     def call_and_decide():
@@ -18,8 +18,8 @@ def before_dag(function):
 
 
 def agree_with_records():
-    """Finds the archives, plans what is to be done, and brings Snakemake to agree. In jobs on other machines, which do as they
-    are told, only what they need."""
+    """Finds the archives, plans what is to be done, and brings Snakemake to agree. Jobs on other machines plan nothing: they do
+    as they are told."""
     try:
         layout.check(Path(OUTPUT))
         look_around()
@@ -79,7 +79,7 @@ def agree_on_archives():
 
 
 def agree_on_models():
-    """Another command, of another release, has made the same of the same weights."""
+    """Has damaged models made anew, and keeps the others, even if another release made them with another command."""
     for each in damaged_models():
         run_again(each)
     if WEIGHTS.exists():
@@ -97,14 +97,13 @@ def agree_on_summary():
 
 
 def run_again(file):
-    """Has Snakemake run the job that makes `file`, if it comes to that, as if it were named on the command line."""
+    """Makes Snakemake run the job that makes `file`, if it needs that file, as if the command line forced it."""
     workflow.dag.forcefiles.add(file)
 
 
 def leave_alone(outputs, inputs, rule):
-    """Has Snakemake forget how the `outputs` of a `rule` came about, which are as they should be, where it would make them
-    again for what it remembers: another copy of this program has made them since, or a newer one calls its jobs in another
-    way."""
+    """Makes Snakemake forget how the `outputs` of a `rule` came about where it would make them again for that. They are as they
+    should be: another copy of this program has made them since, or another release calls its jobs in another way."""
     remembered = workflow.persistence
     for file in map(IOFile, outputs):
         if remembered.metadata(file) and (
@@ -117,7 +116,7 @@ def leave_alone(outputs, inputs, rule):
 
 @functools.cache
 def asked_for_again():
-    """The archives that the command line wants to be done once more, whatever is there."""
+    """The archives that the command line forces, whatever is there."""
     asked = workflow.dag_settings
     everything = {rules.crop_archive.rule.name}
     if config["precision"] == "int8":

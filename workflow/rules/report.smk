@@ -16,13 +16,13 @@ LISTS = {
     "duplicates": "Duplicates",
     "failures": "Failures",
 }
-# Those under which they were cropped. To change them does all archives again, and so what follows from them.
+# The limits that the archives were cropped with. Changing them does all archives again, and the report after them.
 picture_limits = untracked("--seconds={seconds} --megapixels={megapixels}".format(**config["limits"]))
 
 
 rule survey:
     input:
-        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
+        # It is made anew whenever a manifest is, and stands for all of them: thousands of inputs would slow Snakemake down.
         summary=rules.summarize.output.summary,
     output:
         survey=SURVEY,

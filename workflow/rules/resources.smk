@@ -1,8 +1,8 @@
 # What jobs ask for: cores, GPUs, memory and time, on a machine of their own and on a cluster. Memory counts on a single
 # machine only where a limit is given, such as --resources mem_mb=32000.
 LARGE = 1_000_000_000  # bytes
-# Cores are what keeps a GPU fed: one decodes about 11 photos of 12 megapixels a second, or 260 of 640x480. Clusters have 4
-# to 16 for each.
+# Cores keep a GPU fed: one decodes about 11 photos of 12 megapixels a second, or 260 of 640x480. Clusters have 4 to 16 cores
+# for each GPU.
 CORES, LARGE_CORES = 4, 8
 # Without a GPU, a core does 3 photos a second (yolov8s at 640 pixels), and few have less than 100 kB.
 BYTES_PER_CORE_SECOND = 300_000
@@ -72,21 +72,21 @@ def report_memory(wildcards, attempt):
 
 
 def report_minutes(wildcards, attempt):
-    """Of each step. All of them read the manifests, a million rows in some seconds."""
+    """Minutes for each step. All of them read the manifests, a million rows in some seconds."""
     return 30 * 2 ** (attempt - 1)
 
 
 def quantization_memory(wildcards, attempt):
-    """Measured: 1,350 (yolov8s at 640 pixels)."""
+    """Megabytes. Measured: 1,350 (yolov8s at 640 pixels)."""
     return 4000 * attempt
 
 
 def quantization_minutes(wildcards, attempt):
-    """It takes minutes, but the photos for it are drawn from all archives."""
+    """The work takes minutes, but its photos are drawn from all archives."""
     return 60 * 2 ** (attempt - 1)
 
 
 def limit_uploads():
-    """Uploads take no cores that would keep them from being thousands at once."""
+    """Limits how many uploads run at once, which take no cores that would limit them."""
     if config["upload_to"] != "none" and "upload" not in workflow.global_resources:
         workflow.register_resource("upload", 4)

@@ -16,9 +16,9 @@ def end_run(failed=False):
 
 @functools.cache
 def handle_module():
-    """Has the handlers run although Snakemake runs those of the main Snakefile alone, and would so let two runs write to
-    one output folder. To be called when all Snakefiles have been read: each may set its own handlers, which come last.
-    """
+    """Makes Snakemake run these handlers before those of the main Snakefile. By itself it ignores the handlers of modules,
+    and nothing would keep a second run out of the output folder. To be called when all Snakefiles have been read, since
+    each may set the handlers anew."""
     for name, ours in (("_onstart", begin_run), ("_onsuccess", end_run), ("_onerror", lambda: end_run(failed=True))):
         setattr(workflow, name, both(ours, getattr(workflow, name)))
 
@@ -32,9 +32,8 @@ def both(ours, theirs):
 
 
 def check_names():
-    """Ends a run on a cluster whose jobs would not get the names of their archives: Snakemake separates what it hands on
-    by commas and puts it into a shell command, between quotes that depend on the name, and Slurm replaces % in the
-    path of a log."""
+    """Refuses archives whose names would not reach their jobs on a cluster: Snakemake joins names with commas and puts them
+    into a shell command, in quotes that depend on the name, and Slurm replaces % in the path of a log."""
     for archive in ARCHIVES if on_cluster() else ():
         if re.search(r"""[,"\\%]|'.*[$`]|[$`].*'|^'|'$""", archive) or not archive.isprintable():
             stop(
@@ -60,8 +59,8 @@ def lock_output():
 
 
 def remember_forced():
-    """Notes, before anything starts, what is asked for once more: jobs on other machines do not know the command line, and
-    the wish outlives an interrupted run."""
+    """Notes, before anything starts, which archives are forced: jobs on other machines do not know the command line, and the
+    wish outlives an interrupted run."""
     if workflow.touch or not asked_for_again():
         return
     name = rules.crop_archive.rule.name
@@ -77,7 +76,7 @@ def remember_forced():
 
 @functools.cache
 def say_why():
-    """Says in one line why archives are done again that have been done."""
+    """Says in one line why archives that were done are done again."""
     if why := PLAN.in_words():
         print(f"zipcrop: {why}", file=sys.stderr)
 
@@ -93,7 +92,7 @@ def sweep_output():
 
 
 def name_unfinished():
-    """As `show_unfinished`, unless there is no terminal any more."""
+    """Calls `show_unfinished`, which fails where there is no terminal any more."""
     try:
         show_unfinished()
     except OSError:

@@ -26,7 +26,7 @@ rule clear_staging:
     output:
         cleared=touch("logs/staging_cleared"),
     params:
-        # Never as before: the output of a former time is no reason to leave what is staged now.
+        # Another value each time: what an earlier run cleared says nothing about what is staged now.
         now=time.time_ns(),
     log:
         "logs/clear_staging.log",

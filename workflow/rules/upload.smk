@@ -1,5 +1,5 @@
-# `upload_to`: results go into an object store, too. Not as storage outputs of Snakemake's: it deletes a bucket that it has
-# emptied, and what it puts there can be seen half done.
+# With `upload_to`, results go into an object store, too. They are no storage outputs, since Snakemake deletes a bucket that it
+# has emptied, and shows files there before all of an archive's are complete.
 limit_uploads()
 
 

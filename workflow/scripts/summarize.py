@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     options = parser.parse_args()
     live = catalog.find_archives(options.raw_zips)
-    # One that came while the run was under way has no manifest; the next run does it.
+    # An archive that came while the run was under way has no manifest yet; the next run does it.
     archives = {
         archive: found.place for archive, found in live.items() if manifest.path(options.output, archive).exists()
     }
