@@ -115,7 +115,7 @@ def test_a_full_disk_is_said_all_the_same(tmp_path: Path) -> None:
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"  # no file takes another byte
     result = run(tmp_path, full + FAILURE, "all", "--log=log")
     assert (tmp_path / "log").read_bytes() == b""
-    assert (result.returncode, result.stderr.strip()) == (1, SENTENCE)
+    assert (result.returncode, result.stderr) == (1, f"{SENTENCE}\n")
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _text(log: Path, words: str) -> bytes:
     said = words.encode(errors="backslashreplace")
     with contextlib.suppress(OSError):
         text = log.read_bytes().rstrip()
-        return text if text.endswith(said) else text + b"\n" + said
+        return text if text.endswith(said) else b"\n".join(filter(None, (text, said)))
     return said
 
 
