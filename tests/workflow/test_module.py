@@ -30,6 +30,13 @@ rule count:
         "wc -l < {{input}} > {{output}}"
 
 
+rule spoil:
+    output:
+        update("mine.txt"),
+    shell:
+        "echo spoilt > {{output}}; exit 1"
+
+
 onstart:
     print("a handler of the outer workflow")
 """
@@ -80,6 +87,13 @@ def test_the_output_is_locked(prepared: Path, tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "zipcrop: error: another run (process " in result.stdout
     assert "rule crop_archive" not in result.stdout
+
+
+def test_outputs_of_others_are_still_backed_up(prepared: Path, tmp_path: Path) -> None:
+    workflow = outer(prepared, tmp_path / "outer")
+    (workflow.folder / "mine.txt").write_text("mine")
+    assert workflow.run("spoil", "--force", "--cores", "1").returncode == 1
+    assert (workflow.folder / "mine.txt").read_text() == "mine"
 
 
 def test_what_is_not_done_is_named(prepared: Path, tmp_path: Path) -> None:

@@ -65,8 +65,10 @@ def wanted_results():
 def leave_results_alone():
     """Keeps Snakemake from copying the outputs of `crop_archive`, from copying them back, and from deleting them where it has
     no copy (on a cluster, where two of it look after a job): the job itself puts back what was there."""
-    workflow.persistence.backup_output = lambda path: None
-    workflow.persistence.restore_output = lambda path: path.exists()
+    manifests, remembered = Path(OUTPUT, "manifests"), workflow.persistence
+    back_up, restore = remembered.backup_output, remembered.restore_output
+    remembered.backup_output = lambda path: None if manifests in path.parents else back_up(path)
+    remembered.restore_output = lambda path: path.exists() if manifests in path.parents else restore(path)
 
 
 def agree_on_archives():
