@@ -43,8 +43,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = folder / "model.json"
-        script = ROOT / "workflow/scripts/prepare_model.py"
-        subprocess.run([sys.executable, script, WEIGHTS, model], check=True, capture_output=True)
+        prepare = [sys.executable, str(ROOT / "workflow/scripts/prepare_model.py")]
+        subprocess.run([*prepare, f"--weights={WEIGHTS}", f"--target={model}"], check=True, capture_output=True)
         store = Store(folder)
         try:
             os.environ.update(store.variables)

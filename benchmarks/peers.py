@@ -49,7 +49,7 @@ def prepare(weights: Path, folder: Path) -> Path:
     """The prepared f32 model's JSON, as the rule prepare_model makes it."""
     model = folder / "model.json"
     if not model.exists():
-        _quietly(sys.executable, SCRIPTS / "prepare_model.py", weights, model)
+        _quietly(sys.executable, SCRIPTS / "prepare_model.py", f"--weights={weights}", f"--target={model}")
     return model
 
 

@@ -24,7 +24,8 @@ Crop = Callable[..., list[dict[str, str]]]
 def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled detector, prepared by the script that the workflow calls."""
     target = tmp_path_factory.mktemp("model") / "model.json"
-    subprocess.run([sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, target], check=True)
+    command = [sys.executable, str(ROOT / "workflow/scripts/prepare_model.py")]
+    subprocess.run([*command, f"--weights={WEIGHTS}", f"--target={target}"], check=True)
     return target
 
 

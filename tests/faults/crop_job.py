@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from zipcrop.errors import run_script
+from zipcrop.script import run_script
 from zipcrop.settings import Settings, Speed
 
 

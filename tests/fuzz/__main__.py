@@ -120,7 +120,8 @@ class _Fuzzer:
     def _run_job(self, folder: Path, path: Path) -> list[dict[str, str]]:
         model = self._folder / "model.json"
         if not model.exists():
-            subprocess.run([sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, model], check=True)
+            prepare = [sys.executable, str(ROOT / "workflow/scripts/prepare_model.py")]
+            subprocess.run([*prepare, f"--weights={WEIGHTS}", f"--target={model}"], check=True)
         settings = {**SETTINGS, **job.SETTINGS, "decode": self._draw.choice(("exact", "fast"))}
         speed = {"device": "cpu", "engine": "openvino", "batch": 16, "workers": 1, "gpus_per_archive": 1}
         options = {

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from zipcrop.errors import run_script
+from zipcrop.script import run_script
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.results import exports, layout, yolo
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -18,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="all")

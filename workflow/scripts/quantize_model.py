@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from zipcrop.archive import catalog
-from zipcrop.errors import run_script
 from zipcrop.prepare import quantize
+from zipcrop.script import run_script
 from zipcrop.settings import Settings
 
 
@@ -23,4 +23,4 @@ def main() -> None:
 
 # Photos are decoded in a spawned process, which imports this file again.
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="error")

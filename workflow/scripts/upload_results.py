@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from zipcrop import files
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.results import layout, upload
+from zipcrop.script import run_script
 from zipcrop.terminal import say
 
 
@@ -30,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="error")

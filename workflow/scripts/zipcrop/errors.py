@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
-from collections.abc import Callable, Iterator
-
-from zipcrop.terminal import printable
+from collections.abc import Iterator
 
 
 class ZipcropError(Exception):
@@ -71,13 +68,3 @@ def machine_faults(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise MachineError.from_os_error(error, doing) from None
-
-
-def run_script(main: Callable[[], None]) -> None:
-    """Runs a script's `main`; a ZipcropError becomes one sentence on stderr and exit status 1, without a traceback."""
-    try:
-        main()
-    except ZipcropError as error:
-        sys.exit(f"zipcrop: error: {printable(str(error))}")
-    except KeyboardInterrupt:
-        sys.exit("zipcrop: interrupted; run again to carry on")
