@@ -19,6 +19,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / staged.JOURNAL
+        self._file: IO[str] | None = None
 
     def resume(self) -> tuple[dict[int, Outcome], float]:
         """The outcomes of the members that are done, by index, and the seconds that they took. From then on, members
@@ -26,7 +27,7 @@ class Journal:
         self._path.touch()
         done, seconds, whole = self._read()
         os.truncate(self._path, whole)
-        self._file: IO[str] = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
         if not whole:
             self._write({"boot": soundness.boot()})
         return done, seconds
@@ -37,9 +38,11 @@ class Journal:
 
     def close(self) -> None:
         """No more members will be recorded."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _write(self, entry: Mapping[str, Any]) -> None:
+        assert self._file is not None  # since `resume`
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 

@@ -1,6 +1,6 @@
 """The plan: which archives are to be done, by the records that lie beside their results.
 
-Whoever has made the results, and when, and in which copy of this program, does not count.
+It does not matter when the results were made, by whom, and by which copy of this program.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from zipcrop.results import layout, manifest, soundness
 from zipcrop.settings import Settings
 
 _FEW_FILES = 50_000
-"""So many are looked at one by one in each run, which takes a fifth of a second. Of more, only those that have not been
-looked at since the system was started: a power cut is what leaves files empty."""
+"""Up to this number, each run looks at the size of every file, which takes a fifth of a second. Beyond, it looks only
+at files that have not been looked at since the system was started, since it is power cuts that leave files empty."""
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What results are to be made with."""
+    """The model and the settings with which results are to be made."""
 
     model_name: str
-    """Of the weights' file."""
+    """File name of the weights."""
     sha256: str
-    """Of the weights; empty while they are not there, which counts as the same for weights of the same name."""
+    """Of the weights. Empty while they are not there; then weights of the same name count as the same."""
     quantized: str
-    """As `model.Model` has it; empty while it is not known."""
+    """See `model.Model`; empty while it is not known."""
     settings: Settings
     defaults: Settings | None = None
-    """What a record without a setting stands for, since it is older than the setting."""
+    """The values of settings that a record does not have, since it is older than they are."""
 
     def differs(self, record: Mapping[str, Any], fingerprint: str) -> str:
         """Why an archive of that `fingerprint` with that `record` is to be done again; empty if it is not."""
@@ -67,18 +67,18 @@ class Plan:
     pending: dict[str, str] = field(default_factory=dict)
     """Archives to be done, each with the reason."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Archives that cannot be read at the moment, but have been: their results stay. Each with the reason."""
+    """Archives that could be read before and cannot be read now, each with the reason. Their results stay."""
     fingerprints: dict[str, str] = field(default_factory=dict)
-    """Of all archives; of the unreadable ones the last one known."""
+    """The fingerprints of all archives; for unreadable ones, the last known."""
 
     def unreadable_in_words(self) -> str:
-        """Which archives cannot be read, and what becomes of their results."""
+        """A sentence on the archives that cannot be read, and on their results."""
         archive, reason = next(iter(self.unreadable.items()))
         others = f" and {len(self.unreadable) - 1} others" if len(self.unreadable) > 1 else ""
         return f"{archive} ({reason}){others} cannot be read now; results stay as they are until they can"
 
     def in_words(self) -> str:
-        """Why archives are done again that have been done, in one line; empty where none is."""
+        """One line that says why archives are done again; empty if none is."""
         again = [reason for reason in self.pending.values() if reason != NEW]
         if not again:
             return ""
@@ -93,8 +93,8 @@ NEW = "new"
 
 
 def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: int = 8) -> Plan:
-    """The plan for `archives`, whose results lie below the folder `output`. Raises MachineError where a store does not
-    say what an archive is."""
+    """The plan for `archives`, whose results lie below the folder `output`. Raises MachineError if a store does not
+    tell an archive's state."""
     plan = Plan()
     records = {archive: _read(output, archive) for archive in archives}
     with ThreadPoolExecutor(threads) as pool:  # network file systems answer one by one

@@ -1,7 +1,7 @@
-"""What lies in staging folders: the names in them, what they say, and what a run or its end does with them.
+"""The files in staging folders: their names, their meaning, and how a run forces archives and removes leftovers.
 
-An archive's staging folder has a lock, and a folder for each key under which results were staged. That holds the
-results, a journal until they are published, and, while they replace older ones, these.
+An archive's staging folder has a lock, and a folder for each key under which results were staged. The latter
+holds the results, a journal until they are published, and old results while new ones replace them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from zipcrop.results.layout import FOLDERS
 _KEY = re.compile("[0-9a-f]{16}")
 LOCK = "lock"
 RESERVE = "reserve"
-"""A file that is removed at the end of a job: what Snakemake notes and logs of a job that has filled the disk has to go
-somewhere."""
+"""A file that a job removes at its end. If the job has filled the disk, Snakemake then has room to note and log
+that."""
 FORCED = "forced"
 JOURNAL = "journal.jsonl"
 MANIFEST, DIGESTS, RECORD = "manifest.csv", "digests.sha256", "record.json"
 READY = "ready"
-"""Says that all results are staged, and only have to be put in their places."""
+"""A file that says: all results are staged, and only have to be put in their places."""
 OLD = "old"
 """The folder of results that are being replaced."""
 
 
 def keyed(parent: Path) -> list[Path]:
-    """What is staged for an archive. Archives below it, of a time when it was no archive but a folder, are not."""
+    """The folders of an archive's keys. Archives below it, from a time when its name was a folder's, are not among
+    them."""
     return [path for path in parent.iterdir() if files.is_folder(path) and _KEY.fullmatch(path.name)]
 
 
@@ -46,23 +47,22 @@ def remove(folder: Path) -> None:
 
 
 def is_half_in_place(folder: Path, archive: str) -> bool:
-    """Whether a job was killed while it put the results of `archive` that are staged in `folder` in the place of older
-    ones."""
+    """Whether a job was killed while it replaced old results of `archive` by those that are staged in `folder`."""
     parts = (MANIFEST, RECORD, DIGESTS, *(f"{name}/{archive}" for name in FOLDERS))
     return (folder / MANIFEST).exists() and any(os.path.lexists(folder / OLD / part) for part in parts)
 
 
 def _is_over(folder: Path) -> bool:
-    """Whether nobody will carry on from what is staged in `folder`: it has been published, or has no journal, as what a
-    kill has left of a folder that was being removed."""
+    """Whether no job will carry on from `folder`: its results are published, or its journal is gone because a job was
+    killed while it removed the folder."""
     if (folder / READY).exists():
         return not (folder / MANIFEST).exists()
     return not (folder / JOURNAL).exists()
 
 
 def force(output: Path, archive: str) -> None:
-    """Has the next job of `archive` do it once more, from its beginning, whatever is there, and those after it until
-    one has. To be called while no job is at work. Raises MachineError, OSError."""
+    """Makes the next job of `archive` do it once more from the beginning, even if its results are sound. If that job
+    fails, the one after it does so. Call it while no job is at work. Raises MachineError, OSError."""
     parent = layout.staging(output, archive)
     files.create(parent / FORCED, b"")
     for folder in keyed(parent):
@@ -71,14 +71,14 @@ def force(output: Path, archive: str) -> None:
 
 
 def forced(output: Path, archives: Iterable[str]) -> set[str]:
-    """Those of `archives` that are still to be done once more, as `force` says."""
+    """Those of `archives` that `force` was called for and that no job has done since."""
     root = layout.staging_folder(output)
     return {archive for archive in archives if os.path.lexists(root / archive / FORCED)} if root.is_dir() else set()
 
 
 def sweep(output: Path, live: Container[str] | None = None) -> None:
-    """Removes from the folder `output` what is staged and no longer needed: what has been published, and, given all
-    archives that there are in `live`, what is staged of others. What a running job uses stays."""
+    """Removes staged results that are no longer needed from the folder `output`: those that are published and, if
+    `live` names all archives that there are, those of other archives. It leaves alone what a running job uses."""
     root = layout.staging_folder(output)
     for parent in _staged_archives(root):
         archive = parent.relative_to(root).as_posix()
@@ -99,7 +99,7 @@ def sweep(output: Path, live: Container[str] | None = None) -> None:
 
 
 def has_leftovers(output: Path) -> bool:
-    """Whether there is something below the folder `output` for `sweep` to remove."""
+    """Whether `sweep` would find something to remove below the folder `output`."""
     for parent in _staged_archives(layout.staging_folder(output)):
         with contextlib.suppress(PermissionError):  # somebody else's
             folders = keyed(parent)
@@ -109,7 +109,7 @@ def has_leftovers(output: Path) -> bool:
 
 
 def _staged_archives(root: Path) -> Iterator[Path]:
-    """The staging folders below `root`, links apart."""
+    """The archives' staging folders below `root`. Links are not followed."""
     if files.is_folder(root):
         for folder, subfolders, names in os.walk(root):
             if LOCK in names:

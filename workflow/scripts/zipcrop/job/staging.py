@@ -1,7 +1,7 @@
-"""The staging folder: where an archive's results grow until they are whole, and how they are published.
+"""The staging folder: an archive's results grow there until they are whole, and are published from there.
 
-It lies inside the output folder, on the same file system, so that publishing is renaming. It is keyed by everything
-that decides the results; an interrupted job finds its own there and carries on.
+It lies inside the output folder, on the same file system, so that publishing is renaming. Its key is made of everything
+that decides the results, so that the next job finds what an interrupted one has done, and carries on.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _RESERVE_SIZE = 1 << 20  # bytes
 
 
 class Staging:
-    """The staging folder of one archive, which nobody else uses at the same time. To be used in a `with` statement."""
+    """The staging folder of one archive, locked against other jobs. Use it in a `with` statement."""
 
     def __init__(self, output: Path, archive: str, *key: str) -> None:
-        """Below the folder `output`, for `archive`, keyed by the texts `key`. What was staged for the same archive
-        under another key is removed.
+        """Opens the folder of `archive` below the folder `output`, for the texts `key`, and removes results of this
+        archive that were staged under another key.
 
-        Raises MachineError where another job is at work on the same archive, or where a link leads out of the output
-        folder; OSError where the disk is full.
+        Raises MachineError if another job works on the archive, or if a link leads out of the output folder; OSError if
+        the disk is full.
         """
         self._output = output
         self._archive = archive
@@ -48,10 +48,12 @@ class Staging:
                 "and run again"
             ) from None
         self.folder = self._parent / hashlib.sha256("\0".join(key).encode()).hexdigest()[:16]
+        self._journal = Journal(self.folder)
         for stale in staged.keyed(self._parent):
             if stale != self.folder:
                 if staged.is_half_in_place(stale, archive):
-                    # Of the old results as well as of the new ones a part is staged: first there are to be whole ones.
+                    # Parts of the old and of the new results are mixed. The new ones are whole, so they are put in
+                    # place.
                     self._put_in_place(stale)
                 staged.remove(stale)
         self._reserve = self._parent / staged.RESERVE
@@ -69,6 +71,7 @@ class Staging:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._journal.close()
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
             if not staged.keyed(self._parent) and not self.is_forced():
@@ -76,29 +79,28 @@ class Staging:
         self._lock.close()
 
     def is_forced(self) -> bool:
-        """Whether somebody has asked for the archive to be done once more, whatever is there (see `force`)."""
+        """Whether the archive has to be done once more, even if its results are sound (see `staged.force`)."""
         return os.path.lexists(self._parent / staged.FORCED)
 
     def is_ready(self) -> bool:
-        """Whether all results are staged, and what was interrupted is putting them in their places."""
+        """Whether an interrupted job had staged all results, and was putting them in their places."""
         return (self.folder / staged.READY).is_file()
 
     def resume(self) -> tuple[dict[int, Outcome], float]:
         """The outcomes of the members that are done, by index, and the seconds that they took."""
         for name in FOLDERS:
             (self.folder / name / self._archive).mkdir(parents=True, exist_ok=True)
-        self._journal = Journal(self.folder)
         return self._journal.resume()
 
     def record(self, outcome: Outcome, seconds: float) -> None:
-        """Notes that a member is done and its files are written, `seconds` after the start of the work; but not a
-        member that is to be tried again."""
+        """Notes that a member is done and its files are written, `seconds` after the start of the work. A member that
+        is to be tried again is left out."""
         if not outcome.again:
             self._journal.record(outcome, seconds)
 
     def check_files(self, outcomes: Iterable[Outcome]) -> None:
-        """Makes the staged files exactly those of `outcomes`: what a killed worker has left over is removed. Raises
-        ZipcropError if one is missing, or is not as long as what was written."""
+        """Removes staged files that are not in `outcomes`, such as a killed worker leaves. Raises ZipcropError if a
+        file is missing or has another length than what was written."""
         wanted = {
             file: content.size
             for outcome in outcomes
@@ -121,9 +123,9 @@ class Staging:
 
     def publish(self, rows: Iterable[manifest.Row], outcomes: Iterable[Outcome], record: dict[str, Any]) -> None:
         """Writes the manifest's `rows`, the digests of the files of `outcomes` and the `record` of the job, and puts
-        all results in their places, the manifest last. After that the staging folder is gone.
+        all results in their places, the manifest last. Then it removes the staging folder.
 
-        Raises OSError; then what was there before is there again.
+        Raises OSError; then the old results are back in their places.
         """
         self._journal.close()
         for name in (staged.MANIFEST, staged.DIGESTS, staged.RECORD):
@@ -142,16 +144,16 @@ class Staging:
         results = soundness.describe(self.folder, self._archive, self.folder / staged.MANIFEST, written)
         text = json.dumps({**record, "results": results}, indent=2) + "\n"
         files.create(self.folder / staged.RECORD, text.encode())
-        # All of it is on the disk before anything says so: after a power cut there are names without content.
+        # All of it is on the disk before a file says so: a power cut leaves names without content.
         files.sync(self.folder)
         files.create(self.folder / staged.READY, b"")
         self.put_in_place()
 
     def put_in_place(self) -> None:
-        """Moves what is staged and ready to its places, or what an interrupted job has not moved of it, and removes the
-        staging folder. Raises OSError; then what was there before is there again."""
+        """Moves the staged results to their places, as far as an interrupted job has not done so, and removes the
+        staging folder. Raises OSError; then the old results are back in their places."""
         self._put_in_place(self.folder)
-        # All is done. What cannot be removed now, the end of the run removes.
+        # The results are published. If something cannot be removed now, the end of the run does it.
         with contextlib.suppress(OSError):
             (self._parent / staged.FORCED).unlink(missing_ok=True)
             staged.remove(self.folder)
@@ -180,7 +182,7 @@ class Staging:
             raise
 
     def _set_aside(self, folder: Path, target: Path, name: str, moved: list[tuple[Path, Path]]) -> None:
-        """Keeps what is at `target` until all of the new results are in their places, and notes that in `moved`."""
+        """Keeps an old result, at `target`, until all new ones are in their places, and notes its move in `moved`."""
         if not os.path.lexists(target):
             return
         aside = folder / staged.OLD / name
