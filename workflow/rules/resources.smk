@@ -40,11 +40,14 @@ def cores_per_archive(wildcards):
     """An even share of the cores for each archive that may run at once."""
     if on_cluster():
         return CORES if archive_bytes(wildcards.archive) < LARGE else LARGE_CORES
-    return max(1, workflow.cores // (gpus() // gpus_per_archive(wildcards)))
+    return max(1, all_cores(wildcards) // (gpus() // gpus_per_archive(wildcards)))
 
 
 def all_cores(wildcards):
-    return CORES if on_cluster() else workflow.cores
+    if on_cluster():
+        return CORES
+    # A report is made without `--cores`, where `workflow.cores` would fail.
+    return workflow.global_resources["_cores"].value or 1
 
 
 def half_of_the_cores(wildcards):
