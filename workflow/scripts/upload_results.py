@@ -18,9 +18,10 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--done", required=True, type=Path, help="file to write when all is there")
     options = parser.parse_args()
+    others: list[str] = []
     with machine_faults(f"uploading from {options.output}"):
         if options.archive is None:
-            count, others = upload.summaries(options.output, options.url), []
+            count = upload.summaries(options.output, options.url)
         else:
             count, others = upload.archive(options.output, options.archive, options.url)
         with files.whole(options.done) as part:

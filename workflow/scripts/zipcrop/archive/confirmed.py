@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from zipcrop.archive import source
-from zipcrop.archive.directory import State
-from zipcrop.archive.entry import Entry
 from zipcrop.archive.reader import Archive, ArchiveError, Member, MemberError
 from zipcrop.errors import MachineError
-from zipcrop.settings import Limits
+
+if TYPE_CHECKING:
+    from zipcrop.archive.directory import State
+    from zipcrop.archive.entry import Entry
+    from zipcrop.settings import Limits
 
 
 def check_state(location: str, state: State) -> None:

@@ -7,14 +7,16 @@ import stat
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from zipcrop import signatures
 from zipcrop.archive import compression, source
 from zipcrop.archive.directory import ArchiveError as ArchiveError
 from zipcrop.archive.directory import Directory, NoDirectory, Reader, State
-from zipcrop.archive.entry import Entry
-from zipcrop.settings import Limits
+
+if TYPE_CHECKING:
+    from zipcrop.archive.entry import Entry
+    from zipcrop.settings import Limits
 
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7
 _FLAG_ENCRYPTED = 0x1

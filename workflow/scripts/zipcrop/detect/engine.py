@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from zipcrop.detect.device import Device, EngineName
-from zipcrop.detect.model import Model
-from zipcrop.settings import Thresholds
+if TYPE_CHECKING:
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.detect.model import Model
+    from zipcrop.settings import Thresholds
 
 
 class Engine(Protocol):

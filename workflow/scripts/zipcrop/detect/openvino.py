@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zipcrop.detect import network_cache, restrict
-from zipcrop.detect.model import Model
 
 restrict.restrict_openvino()
 
-
 import openvino as ov  # noqa: E402 - only after it is restricted
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
+
+if TYPE_CHECKING:
+    from zipcrop.detect.model import Model
 
 
 class OpenVINOEngine:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from zipcrop.settings import Thresholds
+if TYPE_CHECKING:
+    from zipcrop.settings import Thresholds
 
 
 def select(prediction: np.ndarray, person: int, thresholds: Thresholds) -> np.ndarray:

@@ -25,13 +25,13 @@ from zipcrop.detect import restrict
 from zipcrop.errors import ZipcropError
 from zipcrop.image import opencv
 from zipcrop.job.channel import Channel
-from zipcrop.job.task import Task
 from zipcrop.process import orphan
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Board
 
 if TYPE_CHECKING:
     from zipcrop.detect.engine import Engine
+    from zipcrop.job.task import Task
     from zipcrop.process.gpu import Lease
 
 

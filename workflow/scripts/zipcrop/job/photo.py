@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zipcrop import files
-from zipcrop.archive.entry import Entry
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.errors import machine_faults
 from zipcrop.image import codec, formats, selection
@@ -19,8 +19,11 @@ from zipcrop.image.formats import Header, ImageError
 from zipcrop.process.overtime import is_far_more
 from zipcrop.results import layout
 from zipcrop.results.manifest import Content, Outcome, Person
-from zipcrop.results.names import OutputName
-from zipcrop.settings import CropSettings, Limits, Settings
+
+if TYPE_CHECKING:
+    from zipcrop.archive.entry import Entry
+    from zipcrop.results.names import OutputName
+    from zipcrop.settings import CropSettings, Limits, Settings
 
 _MOST_DECODING_BYTES = 9
 """Bytes for each of limits.megapixels that decoding may take: JPEG's. Some formats take twice as much."""

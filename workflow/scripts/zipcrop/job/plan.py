@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zipcrop import RESULTS_VERSION, files
 from zipcrop.archive.source import UNREADABLE, Source
 from zipcrop.errors import MachineError
 from zipcrop.job import staged
 from zipcrop.results import layout, manifest, soundness
-from zipcrop.settings import Settings
+
+if TYPE_CHECKING:
+    from zipcrop.settings import Settings
 
 _FEW_FILES = 50_000
 """Up to this number, each run looks at the size of every file, which takes a fifth of a second. Beyond, it looks only

@@ -10,16 +10,19 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from zipcrop.errors import MachineError
 from zipcrop.job import channel, entry
-from zipcrop.job.task import Task
 from zipcrop.process import overtime
-from zipcrop.process.gpu import Lease
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Watchdog
 from zipcrop.results.manifest import Outcome
-from zipcrop.results.names import OutputName
+
+if TYPE_CHECKING:
+    from zipcrop.job.task import Task
+    from zipcrop.process.gpu import Lease
+    from zipcrop.results.names import OutputName
 
 # How often workers are looked at, seconds.
 _INTERVAL = 1.0

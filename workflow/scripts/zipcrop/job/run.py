@@ -11,16 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zipcrop import RESULTS_VERSION
 from zipcrop.archive import source
 from zipcrop.archive.confirmed import ConfirmedArchive, check_state
-from zipcrop.archive.directory import State
 from zipcrop.archive.reader import ArchiveError, Member
 from zipcrop.detect import device
 from zipcrop.detect import model as prepared
-from zipcrop.detect.device import Device, EngineName
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import selection
 from zipcrop.job import plan
@@ -28,11 +26,15 @@ from zipcrop.job.pool import Pool
 from zipcrop.job.staging import Staging
 from zipcrop.job.task import Job, Task
 from zipcrop.process import gpu
-from zipcrop.process.gpu import Lease
 from zipcrop.process.progress import Progress, in_words
 from zipcrop.results import manifest
 from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import output_names
+
+if TYPE_CHECKING:
+    from zipcrop.archive.directory import State
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.process.gpu import Lease
 
 
 def run(job: Job) -> None:

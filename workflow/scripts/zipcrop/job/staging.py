@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zipcrop import files
 from zipcrop.errors import MachineError, ZipcropError
@@ -22,7 +22,9 @@ from zipcrop.job.journal import Journal
 from zipcrop.process import lock
 from zipcrop.results import digests, layout, manifest, soundness
 from zipcrop.results.layout import FOLDERS
-from zipcrop.results.manifest import Outcome
+
+if TYPE_CHECKING:
+    from zipcrop.results.manifest import Outcome
 
 _RESERVE_SIZE = 1 << 20  # bytes
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zipcrop.archive.directory import State
-from zipcrop.detect.device import Device, EngineName
-from zipcrop.detect.model import Model
-from zipcrop.settings import Settings, Speed
+if TYPE_CHECKING:
+    from zipcrop.archive.directory import State
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.detect.model import Model
+    from zipcrop.settings import Settings, Speed
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,22 +21,24 @@ from zipcrop.archive.confirmed import ConfirmedArchive
 from zipcrop.archive.reader import DamagedMember, MemberError
 from zipcrop.detect import engine as engines
 from zipcrop.detect.buckets import Buckets
-from zipcrop.detect.engine import Engine
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import codec
 from zipcrop.image.formats import ImageError
 from zipcrop.image.selection import NotAnImage
 from zipcrop.job import photo
-from zipcrop.job.channel import Channel
 from zipcrop.job.entry import unexpected
-from zipcrop.job.photo import Photo
-from zipcrop.job.task import Task
 from zipcrop.process import threads
 from zipcrop.process.budget import ByteBudget
 from zipcrop.process.overtime import OutOfTime, Overtime, is_far_more
-from zipcrop.process.watchdog import Board
 from zipcrop.results.manifest import Outcome
-from zipcrop.results.names import OutputName
+
+if TYPE_CHECKING:
+    from zipcrop.detect.engine import Engine
+    from zipcrop.job.channel import Channel
+    from zipcrop.job.photo import Photo
+    from zipcrop.job.task import Task
+    from zipcrop.process.watchdog import Board
+    from zipcrop.results.names import OutputName
 
 _BYTES_PER_THREAD = 128 * 1024**2
 """A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pebble
 
@@ -38,7 +38,7 @@ class Isolation:
         context = multiprocessing.get_context("spawn")
         return pebble.ProcessPool(self._processes, initializer=_begin, initargs=(self._prepare,), context=context)
 
-    def __enter__(self) -> Isolation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, GRID, HEIGHT_EDGES, MOST_PEOPLE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Distributions:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import itables
 import jinja2
-import numpy as np
 import pandas as pd
 from itables.javascript import generate_init_offline_itables_html
 from markupsafe import Markup
 
 from zipcrop.report import thumbnail
 from zipcrop.report.picks import CROWD, Pick
-from zipcrop.report.pictures import Pictures
 from zipcrop.results import summary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zipcrop.report.pictures import Pictures
 
 _PICTURE = (220, 220)
 """Most width and height of a picture in a list, pixels."""
@@ -137,7 +140,7 @@ def galleries(survey: Survey, output: Path, pictures: Pictures) -> Iterator[tupl
 def duplicates(survey: Survey, output: Path, pictures: Pictures) -> str:
     """Photos that are in several archives. Pictures come from the folder `output`, by way of `pictures`."""
     photos = survey["duplicates"]
-    images = pictures.thumbnails((output / photo["file"] for photo in photos), *_PICTURE)
+    images = thumbnail.of_files(pictures, (output / photo["file"] for photo in photos), *_PICTURE)
     shown = [{**photo, "picture": _data_uri(image)} for photo, image in zip(photos, images, strict=True)]
     count = _count(len(shown), survey["numbers"]["shared_photos"], "list_length")
     return _render("duplicates", title="Duplicates", photos=shown, count=count, numbers=survey["numbers"])
@@ -247,7 +250,7 @@ def _count(shown: int, total: int, key: str) -> str:
 def _shown(picks: list[Pick], output: Path, pictures: Pictures) -> Iterator[str | None]:
     """The picture of each pick, as a data URI; None if it cannot be shown."""
     files = [[each["file"] for each in pick.get("people", [pick])] for pick in picks]
-    images = pictures.thumbnails((output / file for each in files for file in each), *_PICTURE)
+    images = thumbnail.of_files(pictures, (output / file for each in files for file in each), *_PICTURE)
     for pick, each in zip(picks, files, strict=True):
         yield _data_uri(_picture(pick, [next(images) for _ in each]))
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, GRID, HEIGHT_EDGES, MOST_PEOPLE
 from zipcrop.report.label import counted, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_BARS = 40
 """Up to that many archives, each has a bar. Of more, the worst WORST_BARS have one, and all are drawn in outline."""
@@ -257,7 +259,7 @@ def _stack_bars(axes: Axes, archives: list[dict[str, Any]]) -> None:
 
 
 def _shares(archives: list[dict[str, Any]]) -> np.ndarray:
-    """(outcomes, archives)"""
+    """The share of each outcome in each archive: (outcomes, archives)."""
     counts = np.array([[each[key] for each in archives] for key in OUTCOMES], float)
     shares: np.ndarray = counts / np.maximum(counts.sum(axis=0), 1)
     return shares

@@ -90,7 +90,8 @@ def _encode(sheet: Image.Image) -> bytes:
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with Matplotlib."""
     spec = importlib.util.find_spec("matplotlib")  # importing it takes as long as drawing some sheets
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
     return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)
 

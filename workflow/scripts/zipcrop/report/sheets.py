@@ -7,14 +7,16 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zipcrop.report import sheet
+from zipcrop.report import sheet, thumbnail
 from zipcrop.report.label import counted
-from zipcrop.report.pictures import Pictures
 from zipcrop.report.sheet import Layout, Tile
 from zipcrop.results import manifest
 from zipcrop.results.layout import is_own
+
+if TYPE_CHECKING:
+    from zipcrop.report.pictures import Pictures
 
 
 class Candidate(NamedTuple):
@@ -120,7 +122,7 @@ def _number(shown: int, number: int, noun: str) -> str:
 def _tiles(sample: list[Candidate], output: Path, archive: str, layout: Layout, pictures: Pictures) -> list[Tile]:
     # A file that is no result of the archive is not shown: the folder itself, which stands in for it, is no picture.
     paths = [output / (each.file if is_own(output, archive, each.file) else "") for each in sample]
-    images = pictures.thumbnails(paths, *layout.tile)
+    images = thumbnail.of_files(pictures, paths, *layout.tile)
     return [Tile(image, each.member, _note(each)) for image, each in zip(images, sample, strict=True)]
 
 

@@ -45,9 +45,9 @@ class _Borderline:
 
 
 def survey(output: Path, table: pd.DataFrame, list_length: int, failures_listed: int) -> dict[str, Any]:
-    """What the archives of the summary `table`, whose results are in the folder `output`, hold, as JSON can hold it:
+    """Surveys the archives of the summary `table`, whose results are in the folder `output`, as JSON can hold it.
 
-    `version` of the report; `numbers` that captions quote; `distributions`, counts per bin (see `Distributions`);
+    It has the report's `version`; `numbers` that captions quote; `distributions`, counts per bin (see `Distributions`);
     `archives`, the worst first (see `_worst_first`), with each one's counts; `picks`, `duplicates` and `failures`,
     which name archive and member, at most `list_length` in each list and `failures_listed`; `reasons` with their
     numbers; `provenance`, what the records say.

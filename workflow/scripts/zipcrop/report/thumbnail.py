@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import errno
+import functools
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,12 +17,21 @@ import numpy as np
 from zipcrop.image import codec, formats
 from zipcrop.image.formats import Header, ImageError
 
+if TYPE_CHECKING:
+    from zipcrop.report.pictures import Pictures
+
 Box = Sequence[float]
 _BOX_COLOUR = (0, 94, 213)  # BGR of the vermilion of the plots
 _EMPTY = 160
 """Grey where nothing of a photo is left."""
 _MOST_ENLARGED = 4
 """Times, so that small crops stay recognisable as such."""
+
+
+def of_files(pictures: Pictures, paths: Iterable[Path], width: int, height: int) -> Iterator[np.ndarray | None]:
+    """The result of `of_file` for each of `paths`, in the processes of `pictures`; None for files that cannot be
+    shown."""
+    return pictures.map(functools.partial(of_file, width=width, height=height, megapixels=pictures.megapixels), paths)
 
 
 def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarray | None:

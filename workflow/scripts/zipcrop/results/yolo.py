@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipcrop import files
 from zipcrop.archive.reader import SYMBOLIC_LINK
@@ -18,7 +19,9 @@ from zipcrop.errors import ResultsError
 from zipcrop.image import selection
 from zipcrop.results import layout, manifest, names
 from zipcrop.results.exports import Counts
-from zipcrop.results.manifest import Outcome
+
+if TYPE_CHECKING:
+    from zipcrop.results.manifest import Outcome
 
 _DATA_YAML = """\
 # People in photos, found by zipcrop, for ultralytics and others that read its format. The photos are still in their
