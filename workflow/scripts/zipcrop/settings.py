@@ -20,7 +20,7 @@ tells how near it came."""
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What makes a detection a person."""
+    """The thresholds that make a candidate a person."""
 
     confidence: float
     iou: float
@@ -46,7 +46,7 @@ class CropSettings:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused as a bomb."""
+    """The limits beyond which archives and members are refused as bombs."""
 
     member_mb: float
     megapixels: float

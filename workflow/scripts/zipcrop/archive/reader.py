@@ -22,9 +22,9 @@ _LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # APPNOTE, section 4.3.7
 _FLAG_ENCRYPTED = 0x1
 _FLAG_PATCH = 0x20
 _MOST_OVERHEAD = 1 << 16
-"""Bytes, and no compression doubles what it cannot compress."""
+"""Bytes of compressed data beyond twice the size; no method makes data that much longer."""
 _PACK_AGAIN = "unpack it and pack it again as an ordinary ZIP archive"
-# What else is called .zip, by its first bytes.
+# Other kinds of files that are called .zip, by their first bytes.
 _OTHER_KINDS = {
     signatures.RAR: f"a RAR archive; {_PACK_AGAIN}",
     signatures.SEVEN_ZIP: f"a 7z archive; {_PACK_AGAIN}",
@@ -52,7 +52,7 @@ class DamagedMember(MemberError):
 
 @dataclass(frozen=True, slots=True)  # there are as many as members
 class Member:
-    """What is known of a member without reading it."""
+    """A member, as far as it is known without reading it."""
 
     index: int
     """0-based position in the central directory."""

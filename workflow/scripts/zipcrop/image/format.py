@@ -28,7 +28,7 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class Details:
-    """What has been read of one image's header. Formats with checks of their own derive from it."""
+    """The facts that were read from one image's header. Formats with checks of their own derive from it."""
 
     size: tuple[int, int] | None
     """Width and height in pixels as declared, before any EXIF rotation; None where they are not known."""
@@ -85,7 +85,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded."""
+    """An image's format and header, known before it is decoded."""
 
     format: Format
     details: Details

@@ -160,8 +160,8 @@ def decode(examined: Examined) -> Photo:
 def keep(
     photo: Photo, found: np.ndarray, archive: str, staging: Path, settings: Settings, full_size: FullSize
 ) -> Outcome:
-    """Writes what is kept of `photo`, of `archive`, into the folder `staging`: its crops, or the original. `found` is
-    what `Engine.detect` gives for it.
+    """Writes the crops of `photo`, or its original if it has no persons, into the folder `staging`. The photo is one of
+    `archive`; `found` is the result of `Engine.detect` for it.
 
     Raises ImageError, MachineError.
     """

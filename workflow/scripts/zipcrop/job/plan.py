@@ -124,14 +124,14 @@ def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: 
 
 
 class _Looks:
-    """Looks at results, and remembers between runs what has been looked at, where there are many."""
+    """Looks at results. If there are many, it remembers between runs which ones have been looked at."""
 
     def __init__(self, output: Path, few: bool) -> None:
         self._output = output
         self._few = few
         self._boot = soundness.boot()
         before = {} if few else _read_json(layout.looked(output))
-        # What is not known may be another one each time.
+        # A start that is not known may be another one each time.
         self._first = not self._boot or before.get("boot") != self._boot
         times = before.get("folders")
         self._times: dict[str, Any] = times if isinstance(times, dict) else {}
@@ -139,7 +139,7 @@ class _Looks:
         self._good = True
 
     def problem(self, archive: str, said: Any) -> str:
-        """As `soundness.problem`."""
+        """See `soundness.problem`."""
         sizes = self._few or (self._first and (not isinstance(said, dict) or said.get("boot") != self._boot))
         if not sizes and self._is_as_it_was(archive):
             self._new_times[archive] = self._times[archive]
@@ -157,14 +157,14 @@ class _Looks:
         return False
 
     def _note_times(self, archive: str, said: Any) -> None:
-        """Remembers folders that have changed since the results were published, and are good all the same: an output
-        that was copied has other times."""
+        """Remembers sound folders whose times have changed since the results were published, as copying an output
+        does."""
         with contextlib.suppress(OSError, AttributeError, TypeError, KeyError):
             if said is not None and not soundness.are_as_they_were(self._output, said["folders"]):
                 self._new_times[archive] = soundness.folder_times(self._output, archive)
 
     def remember(self) -> None:
-        """Notes for the next run what this one has looked at, unless it has found something wrong."""
+        """Notes for the next run which results this one has looked at, unless it has found a problem."""
         if self._few or not self._good or not (self._first or self._new_times != self._times):
             return
         with contextlib.suppress(OSError):  # then the next run looks again
@@ -183,7 +183,7 @@ def is_done(output: Path, archive: str, fingerprint: str, wanted: Wanted) -> boo
 
 
 def _read(output: Path, archive: str) -> dict[str, Any] | None:
-    """The record of `archive`; None where there is none, an empty one where it is damaged."""
+    """The record of `archive`; None if there is none, an empty one if it is damaged."""
     try:
         return manifest.read_record(output, archive)
     except FileNotFoundError:
