@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from zipcrop.archive import entry
+from zipcrop.signatures import ZIP_END, ZIP_MEMBER
 
 _END = struct.Struct("<4s4H2LH")  # 4.3.16
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")  # 4.3.15
@@ -80,7 +81,7 @@ def locate(reader: Reader) -> Extent:
     error: ArchiveError = NoDirectory("is not a ZIP archive, or is cut off at its end")
     # From the back, since members may be archives. But the comment may hold anything, too.
     at = len(tail)
-    while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
+    while (at := tail.rfind(ZIP_END, 0, at)) >= 0:
         if len(tail) - at < _END.size:
             continue
         try:
@@ -109,7 +110,7 @@ def _extent(reader: Reader, tail: bytes, at: int, end: int) -> Extent:
     start = end - length
     if start < 0 or (length and _exactly(reader, 4, start) != entry.SIGNATURE):
         raise ArchiveError("is a damaged ZIP archive: its central directory is not where it should be")
-    if tail[at + _END.size + comment_length :].startswith((b"PK\1\2", b"PK\3\4")):
+    if tail[at + _END.size + comment_length :].startswith((entry.SIGNATURE, ZIP_MEMBER)):
         # This end record belongs to an archive that is a member, and the archive around it is cut off.
         raise ArchiveError("is cut off at its end; download it again")
     return Extent(start, length, count, start - offset)
@@ -156,7 +157,7 @@ class Directory:
         self._extent = extent = locate(reader)
         # Archives of more than 4 GiB without ZIP64, as macOS makes them, have offsets modulo 2**32.
         wrapped = extent.shift > 0 and extent.shift % 2**32 == 0
-        if extent.shift > 0 and not wrapped and reader.read_at(4, 0) == b"PK\3\4":
+        if extent.shift > 0 and not wrapped and reader.read_at(4, 0) == ZIP_MEMBER:
             raise ArchiveError(
                 "is several ZIP archives in one file, or a damaged one; download it again, or unpack and pack it again"
             )
