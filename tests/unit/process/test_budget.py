@@ -32,6 +32,17 @@ def test_bytes_that_are_held_are_given_back_also_after_an_error() -> None:
         pass
 
 
+def test_bytes_may_be_kept_beyond_the_block() -> None:
+    budget = ByteBudget(100)
+    with budget.hold(90, kept=60):
+        pass
+    with pytest.raises(ValueError, match="on purpose"), budget.hold(40, kept=40):
+        raise ValueError("on purpose")
+    budget.acquire(40)
+    budget.release(100)
+    budget.acquire(100)
+
+
 def test_more_than_everything_is_given_to_a_thread_that_is_alone() -> None:
     budget = ByteBudget(100)
     budget.acquire(500)
