@@ -35,8 +35,7 @@ OUTCOMES = {
 _BLUE, _ORANGE, _VERMILION = "#0072b2", "#e69f00", "#d55e00"
 _PAPER, _INK, _GRID_LINES = "#fefefe", "#1a1a1a", "#d9d9d9"
 _DARK = {_PAPER: "#16181d", _INK: "#e8e8e8", _GRID_LINES: "#3d4149"}
-_WIDTH = 8.0
-"""Inches."""
+_WIDTH = 8.0  # inches
 _BAR = 0.24
 """Inches."""
 _STEPS = 100
