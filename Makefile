@@ -1,7 +1,7 @@
 # Everything is installed into .venv and called from there, so no environment has to be activated.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-int8 run demo demo-archives card test test-all test-slurm bench lint format lock clean
+.PHONY: help setup setup-int8 run demo demo-archives card test test-all test-slurm coverage bench lint types format lock clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -12,7 +12,7 @@ INT8_STAMP := .venv/int8.stamp
 DEV_STAMP := .venv/dev.stamp
 
 DEMO := --configfile demo/config.yaml
-PYTHON_FILES := workflow/scripts tests demo benchmarks
+PYTHON_FILES := workflow/scripts tests demo training benchmarks
 COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
@@ -36,7 +36,7 @@ demo: setup demo-archives ## run the workflow on sample archives with the bundle
 		'One row per archive:   demo/output/summary.csv' \
 		'Report for a browser:  demo/report.html'
 
-card: setup ## measure the bundled detector as its model card does (TRUTH=truth.csv RAW_ZIPS=folder)
+card: $(DEV_STAMP) ## measure the bundled detector as its model card does (TRUTH=truth.csv RAW_ZIPS=folder)
 	@test -f "$(TRUTH)" -a -d "$(RAW_ZIPS)" || \
 		{ echo "name a table of true boxes and a folder of archives: make card TRUTH=truth.csv RAW_ZIPS=raw_zips" >&2; exit 1; }
 	$(BIN)/snakemake --cores all $(DEMO) --config "raw_zips=$(RAW_ZIPS)" output=demo/measured confidence=0.01
@@ -57,16 +57,23 @@ test-all: $(DEV_STAMP) ## run the slow tests, and then all others
 test-slurm: $(DEV_STAMP) ## run the workflow through a real Slurm, brought up on this machine (needs root)
 	$(BIN)/python -m pytest -q -m slurm tests/slurm
 
+# Apart from `make test`, which it would slow by a third.
+coverage: $(DEV_STAMP) ## run the unit tests, and fail if they cover less of the package than before
+	$(BIN)/python -m pytest -q -n auto -m "not slow" --cov --cov-report=term:skip-covered tests/unit
+
 bench: $(DEV_STAMP) ## measure speed and memory against other ways to do the job (BENCH="--rounds 1" passes options)
 	PYTHONPATH=$(CURDIR)/workflow/scripts $(BIN)/python benchmarks/bench.py $(BENCH)
 
-lint: $(DEV_STAMP) demo-archives ## check style, types and the workflow
+lint: $(DEV_STAMP) demo-archives types ## check style, types, rooms and the workflow
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/mypy workflow/scripts/zipcrop
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-cache
 	$(BIN)/snakemake --lint $(DEMO)
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy $(PYTHON_FILES)
+	$(BIN)/mypy tests/faults/conftest.py
 
 format: $(DEV_STAMP) ## format the code
 	$(BIN)/ruff check --fix $(PYTHON_FILES)
@@ -79,8 +86,8 @@ lock: $(UV_STAMP) ## pin the dependencies anew after an edit of envs/*.in (LOCK=
 	$(COMPILE) $(LOCK) envs/requirements-dev.in -o envs/requirements-dev.txt
 
 clean: ## remove .venv, caches and the demo's output; your archives, results and rerun records stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo/raw_zips demo/output demo/measured demo/report.html
-	find workflow tests demo -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache demo/raw_zips demo/output demo/measured demo/report.html .coverage .coverage.*
+	find workflow tests demo training benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamps are written last: whatever was interrupted is done again.
 $(UV_STAMP):

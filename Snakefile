@@ -1,16 +1,16 @@
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27.1")
 
 
 configfile: "config.yaml"
 
 
-report: "workflow/report/workflow.rst"
-
-
-include: "workflow/rules/cluster.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/records.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/run.smk"
 include: "workflow/rules/model.smk"
 include: "workflow/rules/crop.smk"
 include: "workflow/rules/summary.smk"
@@ -19,23 +19,23 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/upload.smk"
 
 
+if not IS_MODULE:
+
+    report: "workflow/report/workflow.rst"
+
+
 onstart:
-    check_names()
-    lock_output()
-    remember_forced()
-    say_why()
+    begin_run()
 
 
 onsuccess:
-    sweep_output()
+    end_run()
 
 
 onerror:
-    sweep_output()
-    name_unfinished()
+    end_run(failed=True)
 
 
 rule all:
-    default_target: True
     input:
-        targets(),
+        targets,

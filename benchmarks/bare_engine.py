@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -18,26 +19,28 @@ from zipcrop.detect import engine
 from zipcrop.detect.buckets import Buckets
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
+from zipcrop.settings import DeviceSetting, Speed, Thresholds
 
 BATCH = 16
 
 
 class Letterboxed:
-    """A photo as the engine takes it."""
+    """A photo in its letterbox, uint8 (H, W, 3) BGR."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
 
     @property
     def shape(self) -> tuple[int, int]:
+        """See `buckets.Shaped`."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
 def main() -> None:
     prepared, image_size, wanted, threads, *archives = sys.argv[1:]
     model = Model.read(Path(prepared))
-    device, name = devices.choose(wanted, "auto", "int8" if model.quantized else "f32")
+    speed = Speed(cast("DeviceSetting", wanted), "auto", BATCH, workers="auto", gpus_per_archive=1)
+    device, name = devices.choose(speed, "int8" if model.quantized else "f32")
     loaded = engine.load(model, name, device, int(threads), BATCH, Thresholds(0.25, 0.7, 300))
     engine.try_out(loaded, model)
     waiting: Buckets[Letterboxed] = Buckets()

@@ -7,58 +7,29 @@ the ratio within a round, with the least and the greatest. For a quick look: --r
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import shutil
-import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import figures
 import peers
 import photos
-import plot
 import random_weights
+from figures import Report
 from peers import ROOT, Work
 from process_tree import Usage
 from zipcrop.process import gpu
 
 SECTIONS = ("coco", "large", "fixed", "noop", "scaling")
-Rounds = dict[str, list[float]]
+Usages = dict[str, list[Usage]]
+"""By peer, the usage in each round."""
 
 
-@dataclass
-class Report:
-    """What was measured."""
-
-    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    """Figure, median, least to greatest, goal, whether it is met."""
-    raw: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, figure: str, values: Sequence[float], goal: float | None = None, at_most: bool = False) -> None:
-        """Adds a figure by its value in each round; `goal` is its least good value, with `at_most` its greatest."""
-        median = statistics.median(values)
-        met = "" if goal is None else "yes" if (median <= goal if at_most else median >= goal) else "no"
-        bound = "" if goal is None else f"{'≤' if at_most else '≥'} {goal:g}"
-        row = (figure, f"{median:.3g}", f"{min(values):.3g} to {max(values):.3g}", bound, met)
-        self.rows.append(row)
-        print(" | ".join(row), flush=True)
-
-    def table(self) -> str:
-        """As Markdown."""
-        lines = [("figure", "median", "least to greatest", "goal", "met"), ("---",) * 5, *self.rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def interleaved(rounds: int, runs: dict[str, Callable[[], Usage]], raw: dict[str, Any]) -> dict[str, list[Usage]]:
+def interleaved(rounds: int, runs: dict[str, Callable[[], Usage]], raw: dict[str, Any]) -> Usages:
     """The usage of each of `runs`, by round; each round begins with another of them."""
-    usages: dict[str, list[Usage]] = {name: [] for name in runs}
+    usages: Usages = {name: [] for name in runs}
     names = list(runs)
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
@@ -77,7 +48,7 @@ def interleaved(rounds: int, runs: dict[str, Callable[[], Usage]], raw: dict[str
 
 
 def compare(report: Report, name: str, work: Work, model: Path, int8: Path | None, rounds: int, large: bool) -> None:
-    """All peers on `work`; with goals only where they were set: yolov8s at 640."""
+    """Measures all peers on `work`. Goals were set for yolov8s at 640 alone."""
     runs: dict[str, Callable[[], Usage]] = {
         "seed pipeline": lambda: peers.seed_pipeline(work),
         "yolo predict": lambda: peers.yolo_predict(work),
@@ -92,16 +63,21 @@ def compare(report: Report, name: str, work: Work, model: Path, int8: Path | Non
     if int8 is not None:
         runs["bare engine, int8"] = lambda: peers.bare_engine(work, int8)
         runs["zipcrop, int8"] = lambda: peers.zipcrop(work, int8, precision="int8")
-    raw = report.raw.setdefault(name, {"photos": work.photos})
-    usages = interleaved(rounds, runs, raw)
+    usages = interleaved(rounds, runs, report.raw.setdefault(name, {"photos": work.photos}))
+    for peer, each in usages.items():
+        report.add(f"{name}: {peer}, images/s", [work.photos / usage.seconds for usage in each])
+    compare_speed(report, name, work, usages, large)
+    compare_memory(report, name, work, usages)
+
+
+def compare_speed(report: Report, name: str, work: Work, usages: Usages, large: bool) -> None:
+    """Adds the ratios of speeds."""
     goals = work.image_size == 640
 
     def ratio(figure: str, one: str, other: str, goal: float | None = None) -> None:
         values = [b.seconds / a.seconds for a, b in zip(usages[one], usages[other], strict=True)]
         report.add(f"{name}: {figure}", values, goal if goals else None)
 
-    for peer, each in usages.items():
-        report.add(f"{name}: {peer}, images/s", [work.photos / usage.seconds for usage in each])
     if work.device == "cuda":
         ratio("images/s ÷ seed pipeline's", "zipcrop", "seed pipeline", 10.0)
         ratio("images/s ÷ yolo predict's", "zipcrop", "yolo predict")
@@ -120,16 +96,21 @@ def compare(report: Report, name: str, work: Work, model: Path, int8: Path | Non
         ratio("bare engine ÷ yolo predict's", "bare engine", "yolo predict")
         ratio("bare engine ÷ multiplications alone", "bare engine", "multiplications alone")
         ratio("multiplications alone ÷ seed pipeline's", "multiplications alone", "seed pipeline")
-    if int8 is not None:
+    if "zipcrop, int8" in usages:
         ratio("int8, images/s ÷ seed pipeline's", "zipcrop, int8", "seed pipeline", 6.0)
         ratio("int8, efficiency (÷ bare engine)", "zipcrop, int8", "bare engine, int8")
         ratio("int8, bare engine ÷ seed pipeline's (the most there is to gain)", "bare engine, int8", "seed pipeline")
+
+
+def compare_memory(report: Report, name: str, work: Work, usages: Usages) -> None:
+    """Adds memory and CPU time."""
     for peer in ("seed pipeline", "yolo predict", "zipcrop"):
         report.add(f"{name}: {peer}, peak memory, MB", [usage.peak_bytes / 1e6 for usage in usages[peer]])
         report.add(f"{name}: {peer}, CPU seconds per image", [u.cpu_seconds / work.photos for u in usages[peer]])
     peaks = zip(usages["zipcrop"], usages["seed pipeline"], strict=True)
     memory = [a.peak_bytes / b.peak_bytes for a, b in peaks]
-    report.add(f"{name}: peak memory ÷ seed pipeline's", memory, 0.35 if goals else None, at_most=True)
+    goal = 0.35 if work.image_size == 640 else None
+    report.add(f"{name}: peak memory ÷ seed pipeline's", memory, goal, at_most=True)
 
 
 def fixed_cost(report: Report, work: Work, model: Path, rounds: int) -> None:
@@ -140,6 +121,13 @@ def fixed_cost(report: Report, work: Work, model: Path, rounds: int) -> None:
     report.add("archive with one photo, s", [usage.seconds for usage in usages["zipcrop"]])
     ratios = [a.seconds / b.seconds for a, b in zip(usages["zipcrop"], usages["import"], strict=True)]
     report.add("archive with one photo ÷ importing ultralytics", ratios, 0.4, at_most=True)
+
+
+def noop(report: Report, scratch: Path) -> None:
+    """A run that finds nothing to do."""
+    usage = peers.snakemake_dry_run(1000, 1000, scratch)
+    report.add("snakemake -n, 1,000 archives of 1,000 members, up to date, s", [usage.seconds], 10, at_most=True)
+    report.raw["noop"] = {"seconds": usage.seconds}
 
 
 def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scratch: Path, on: str) -> None:
@@ -157,36 +145,6 @@ def scaling(report: Report, sources: Sequence[bytes], counts: Sequence[int], scr
         report.add(f"bundled detector at 320, {count} images: peak memory, MB", [usage.peak_bytes / 1e6])
     largest = max(peaks)
     report.add(f"peak memory, {largest} ÷ 1000 images", [peaks[largest] / peaks[1000]], 1.1, at_most=True)
-
-
-def machine(on: str) -> dict[str, str]:
-    """Hardware, versions and date, of a run on the device `on`."""
-    model = "none used"
-    if on == "cuda":
-        import torch
-
-        model = torch.cuda.get_device_name()
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    packages = ("torch", "ultralytics-opencv-headless", "openvino", "opencv-python-headless", "numpy", "snakemake")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu,
-        "cores": str(peers.CORES),
-        "memory": f"{memory / 2**30:.0f} GiB",
-        "gpu": model,
-        "zipcrop": commit.stdout.strip(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
 
 
 def main() -> None:
@@ -218,73 +176,61 @@ def measure(options: argparse.Namespace, scratch: Path) -> None:
     report = Report()
     sources = photos.given(options.archives) if options.archives else photos.made(min(options.images, 200))
     size = options.image_size
-
-    def work(folder: str, made: Sequence[bytes], count: int, weights: Path) -> Work:
-        (whole,) = photos.write_archives(made, scratch / folder / "whole", 1, count)
-        parts = photos.write_archives(made, scratch / folder / "parts", peers.CORES, count)
-        return Work(count, whole, parts, weights, size, scratch, options.device)
-
-    weights = options.weights or ROOT / "models" / "yolov8s.pt"
-    described = weights.name
-    if options.weights is None and not weights.exists():
-        weights = scratch / "yolov8s.pt"
-        (sample,) = photos.write_archives(sources, scratch / "sample", 1, 48)
-        share = random_weights.write(weights, photos.decoded(sample), size)
-        described = f"yolov8s with random weights, 'people' in {share:.0%} of the photos"
+    weights, described = _weights(options, sources, scratch)
     model = peers.prepare(weights, scratch / "prepared")
     facts = {
-        **machine(options.device),
+        **figures.machine(options.device),
         "weights": described,
         "image_size": str(size),
         "photos": "given" if options.archives else "made",
         "rounds": str(options.rounds),
     }
 
+    def work(folder: str, made: Sequence[bytes], count: int) -> Work:
+        (whole,) = photos.write_archives(made, scratch / folder / "whole", 1, count)
+        parts = photos.write_archives(made, scratch / folder / "parts", peers.CORES, count)
+        return Work(count, whole, parts, weights, size, scratch, options.device)
+
     def coco() -> None:
-        job = work("coco", sources, options.images, weights)
-        int8 = None
-        if options.device == "cpu":
-            try:
-                int8 = peers.quantize(model, size, job.whole.parent)
-            except RuntimeError as error:
-                print(f"int8 is left out: {error}")
+        job = work("coco", sources, options.images)
+        int8 = _int8(model, job) if options.device == "cpu" else None
         compare(report, "COCO-sized", job, model, int8, options.rounds, large=False)
 
     def large() -> None:
-        big = work("large", photos.large(sources, min(24, options.large_images)), options.large_images, weights)
+        big = work("large", photos.large(sources, min(24, options.large_images)), options.large_images)
         compare(report, "12 megapixels", big, model, None, options.rounds, large=True)
-
-    def noop() -> None:
-        usage = peers.snakemake_dry_run(1000, 1000, scratch)
-        report.add("snakemake -n, 1,000 archives of 1,000 members, up to date, s", [usage.seconds], 10, at_most=True)
-        report.raw["noop"] = {"seconds": usage.seconds}
 
     sections: dict[str, Callable[[], None]] = {
         "coco": coco,
         "large": large,
-        "fixed": lambda: fixed_cost(report, work("one", sources, 1, weights), model, options.rounds),
-        "noop": noop,
+        "fixed": lambda: fixed_cost(report, work("one", sources, 1), model, options.rounds),
+        "noop": lambda: noop(report, scratch),
         "scaling": lambda: scaling(report, sources, options.scaling, scratch, options.device),
     }
     for name in SECTIONS:
         if name in options.only:
             sections[name]()
-            path = write(report, facts, options.results)  # after each, so that a fault costs one section only
+            path = figures.write(report, facts, options.results)  # after each, so that a fault costs one section only
     print(f"\n{report.table()}\n\nwritten to {path}.md and .json")
 
 
-def write(report: Report, facts: dict[str, str], results: Path) -> Path:
-    """Writes the table and the raw figures; gives the files' path without their suffixes."""
-    results.mkdir(parents=True, exist_ok=True)
-    slug = "-".join(facts["cpu"].lower().replace("(r)", "").split()[:3])
-    path = results / f"{facts['date']}-{slug}-{facts['cores']}-cores"
-    heading = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    Path(f"{path}.md").write_text(f"# Benchmark of {facts['date']}\n\n{heading}\n\n{report.table()}\n")
-    raw = {"facts": facts, "rows": report.rows, "raw": report.raw}
-    Path(f"{path}.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
-    if {"COCO-sized", "12 megapixels"} <= report.raw.keys():
-        plot.draw(raw, Path(f"{path}.svg"))
-    return path
+def _weights(options: argparse.Namespace, sources: Sequence[bytes], scratch: Path) -> tuple[Path, str]:
+    """The weights to measure with, and what the results call them."""
+    weights = options.weights or ROOT / "models" / "yolov8s.pt"
+    if options.weights or weights.exists():
+        return weights, weights.name
+    weights = scratch / "yolov8s.pt"
+    (sample,) = photos.write_archives(sources, scratch / "sample", 1, 48)
+    share = random_weights.write(weights, photos.decoded(sample), options.image_size)
+    return weights, f"yolov8s with random weights, 'people' in {share:.0%} of the photos"
+
+
+def _int8(model: Path, work: Work) -> Path | None:
+    try:
+        return peers.quantize(model, work.image_size, work.whole.parent)
+    except RuntimeError as error:
+        print(f"int8 is left out: {error}")
+        return None
 
 
 if __name__ == "__main__":

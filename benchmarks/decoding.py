@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 
 from zipcrop.detect.letterbox import Letterbox
-from zipcrop.image import codec
+from zipcrop.image import codec, formats
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     cv2.setNumThreads(1)
 
     def prepare(data: bytes) -> None:
-        photo = codec.decode(data)
+        photo = codec.decode(data, formats.identify("", data))
         Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), 32).apply(photo)
 
     with ThreadPoolExecutor(int(threads)) as executor:

@@ -1,26 +1,31 @@
-"""Measures results against true boxes: AP, precision and recall of the persons in the manifests, by size, too.
+"""Measures results against true boxes: AP, precision and recall of the persons in the manifests, also by size.
 
 usage: evaluate.py TRUTH.csv OUTPUT [OUTPUT ...]
 
 TRUTH.csv has the columns archive (with .zip), member, x1, y1, x2, y2: a row per person, in pixels of the upright photo,
-and one with empty boxes for a photo without people. AP needs the unsure detections, too: run zipcrop with
-`confidence=0.01` for it. Several OUTPUTs are compared with the first.
+and one with an empty box for a photo without people. AP needs unsure persons, too: run zipcrop with `confidence=0.01`
+for it. Several OUTPUTs are compared with the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from average_precision import IOUS, SIZES, area, average_precision, match
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 EDGES = ["x1", "y1", "x2", "y2"]
 Photos = dict[tuple[str, str], np.ndarray]
+MAX_DETECTIONS = 100
+"""COCO's AP counts the most confident persons of a photo, up to this number."""
 
 
 def read_truth(path: Path) -> Photos:
@@ -46,7 +51,7 @@ def read_detections(output: Path) -> Photos:
         table = pd.read_csv(path, dtype={"archive": str, "member": str}, keep_default_na=False, na_values=[""])
         for (archive, member), rows in table.groupby(["archive", "member"]):
             persons = rows[rows["status"] == "person"]
-            photos[archive, member] = persons[[*EDGES, "confidence"]].to_numpy(float)
+            photos[str(archive), str(member)] = persons[[*EDGES, "confidence"]].to_numpy(float)
     return photos
 
 
@@ -56,50 +61,95 @@ def measure(detections: Photos, truth: Photos, confidence: float) -> dict[str, f
     missing = [key for key in truth if key not in detections]
     if missing:
         print(f"warning: {len(missing)} photos, such as {missing[0]}, are in no manifest and count as without people")
-    found, boxes = _paired(detections, truth)
-    sure = [persons[persons[:, 4] > confidence] for persons in found]
-    true = sum(len(_found(persons, each)) for persons, each in zip(sure, boxes, strict=True))
+    photos = [(detections.get(key, np.zeros((0, 5))), boxes) for key, boxes in truth.items()]
+    sure = [(int((persons[:, 4] > confidence).sum()), len(boxes)) for persons, boxes in photos]
+    persons, people = sum(found for found, _ in sure), sum(there for _, there in sure)
+    evaluation = _evaluate(detections, truth)
+    true = len(_areas_found(evaluation, confidence))
     return {
-        **_average_precisions(found, boxes, "all"),
-        "precision": 100 * true / max(1, sum(map(len, sure))),
-        "recall": 100 * true / max(1, sum(map(len, boxes))),
-        "persons": sum(map(len, sure)),
-        "found photos": sum(len(persons) > 0 for persons, each in zip(sure, boxes, strict=True) if len(each)),
-        "false photos": sum(len(persons) > 0 for persons, each in zip(sure, boxes, strict=True) if not len(each)),
+        **_average_precisions(evaluation, "all"),
+        "precision": 100 * true / max(1, persons),
+        "recall": 100 * true / max(1, people),
+        "persons": persons,
+        "found photos": sum(found > 0 for found, there in sure if there),
+        "false photos": sum(found > 0 for found, there in sure if not there),
     }
 
 
 def measure_sizes(detections: Photos, truth: Photos, confidence: float) -> dict[str, dict[str, float]]:
     """By COCO's sizes: how many true persons there are, AP50 and AP50-95, and the recall as in `measure`."""
-    found, boxes = _paired(detections, truth)
-    hits = [_found(persons[persons[:, 4] > confidence], each) for persons, each in zip(found, boxes, strict=True)]
+    evaluation = _evaluate(detections, truth)
+    areas = np.array([person["area"] for person in evaluation.cocoGt.dataset["annotations"]])
+    found = _areas_found(evaluation, confidence)
     sizes = {}
-    for size, (least, greatest) in SIZES.items():
-        inside = [(area(each) >= least) & (area(each) <= greatest) for each in boxes]
-        persons = sum(int(each.sum()) for each in inside)
-        true = sum(int(each[rows].sum()) for rows, each in zip(hits, inside, strict=True))
+    for size, (least, greatest) in zip(evaluation.params.areaRngLbl, evaluation.params.areaRng, strict=True):
+        persons, true = (int(((each >= least) & (each <= greatest)).sum()) for each in (areas, found))
         sizes[size] = {
             "true persons": persons,
-            **_average_precisions(found, boxes, size),
+            **_average_precisions(evaluation, size),
             "recall": 100 * true / max(1, persons),
         }
     return sizes
 
 
-def _average_precisions(found: list[np.ndarray], boxes: list[np.ndarray], size: str) -> dict[str, float]:
-    precisions = [average_precision(found, boxes, threshold, SIZES[size]) for threshold in IOUS]
-    return {"AP50": 100 * precisions[0], "AP50-95": 100 * float(np.mean(precisions))}
+def _evaluate(detections: Photos, truth: Photos) -> COCOeval:
+    """The evaluation by pycocotools of the photos in `truth`."""
+    found = [detections.get(key, np.zeros((0, 5))) for key in truth]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
+        evaluation = COCOeval(_coco(truth.values()), _coco(found), "bbox")
+        # The second is for precision and recall, which count all persons.
+        evaluation.params.maxDets = [MAX_DETECTIONS, max([MAX_DETECTIONS, *map(len, found)])]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
 
 
-def _paired(detections: Photos, truth: Photos) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The detections and the true boxes of each photo in `truth`."""
-    return [detections.get(key, np.zeros((0, 5))) for key in truth], list(truth.values())
+def _coco(photos: Iterable[np.ndarray]) -> COCO:
+    """An index for pycocotools of the boxes, float (n, 4 or 5) x1, y1, x2, y2 and perhaps a score, of each photo."""
+    images = list(photos)
+    boxes = [(image, box.tolist()) for image, persons in enumerate(images) for box in persons]
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": image} for image in range(len(images))],
+        "categories": [{"id": 1}],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": 0,
+                "score": score[0] if score else 1.0,
+            }
+            for number, (image, (x1, y1, x2, y2, *score)) in enumerate(boxes, start=1)
+        ],
+    }
+    coco.createIndex()
+    return coco
 
 
-def _found(persons: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The rows of the true `boxes` that `persons` find at IoU 0.5."""
-    matched = match(persons[np.argsort(-persons[:, 4], kind="mergesort"), :4], boxes, 0.5)
-    return matched[matched >= 0]
+def _average_precisions(evaluation: COCOeval, size: str) -> dict[str, float]:
+    """In percent; NaN where there is no true person of that `size`."""
+    # By IoU threshold (0.5 to 0.95), recall, class, size and number of persons that count.
+    precision = evaluation.eval["precision"][:, :, 0, evaluation.params.areaRngLbl.index(size), 0]
+    by_threshold = np.where(precision < 0, np.nan, precision).mean(axis=1)
+    return {"AP50": 100 * float(by_threshold[0]), "AP50-95": 100 * float(by_threshold.mean())}
+
+
+def _areas_found(evaluation: COCOeval, confidence: float) -> np.ndarray:
+    """The areas of the true boxes, float (n,) in square pixels, that persons above `confidence` find at IoU 0.5."""
+    true, found = evaluation.cocoGt.anns, evaluation.cocoDt.anns
+    of_all_sizes = evaluation.evalImgs[: len(evaluation.params.imgIds)]
+    pairs = [
+        (int(box), int(person))
+        for photo in of_all_sizes
+        if photo  # None where nobody is and nobody was found
+        for box, person in zip(photo["gtIds"], photo["gtMatches"][0], strict=True)
+        if person
+    ]
+    # A more confident person chooses first, so the pairs are those that there would be without the others.
+    return np.array([true[box]["area"] for box, person in pairs if found[person]["score"] > confidence])
 
 
 def main() -> None:

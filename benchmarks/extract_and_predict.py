@@ -1,5 +1,5 @@
-"""What people do with the `yolo` command: unpack, predict, save crops. On as many threads as are asked for: by itself
-the command leaves one core free, which on two cores is half of them.
+"""The job done with the `yolo` command: unpack, predict, save crops, on THREADS threads. By itself the command leaves
+one core free, which on two cores is half of them.
 
 usage: extract_and_predict.py ZIP FILES WEIGHTS IMAGE_SIZE OUTPUT THREADS
 """

@@ -24,7 +24,7 @@ restrict.restrict_openvino()
 import openvino as ov  # noqa: E402 - only after it is restricted
 
 _SIDE = 2048
-"""Of the matrices: large enough for BLAS to be as fast as it gets."""
+"""Side of the matrices: large enough for BLAS to be as fast as it gets."""
 _SECONDS = 3.0
 
 

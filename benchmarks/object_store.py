@@ -1,4 +1,4 @@
-"""What it costs to read an archive from an object store instead of a file, in turns, with the bundled detector.
+"""The price of reading an archive from an object store instead of a file, in turns, with the bundled detector.
 
     PYTHONPATH=workflow/scripts:tests .venv/bin/python benchmarks/object_store.py photos.zip
 
@@ -25,10 +25,10 @@ from zipcrop.archive import source
 SPEED = {"device": "cpu", "engine": "openvino", "batch": 16, "workers": "auto", "gpus_per_archive": 1}
 
 
-def seconds(place: str, model: Path, folder: Path) -> float:
-    """How long the crop job takes for the archive at `place`."""
-    command = [sys.executable, ROOT / "workflow/scripts/crop_archive.py", "--archive=a", f"--zip={place}"]
-    command += [f"--fingerprint={source.at(place).fingerprint()}", f"--model={model}", f"--threads={os.cpu_count()}"]
+def seconds(location: str, model: Path, folder: Path) -> float:
+    """The duration of the crop job for the archive at `location`."""
+    command = [sys.executable, str(ROOT / "workflow/scripts/crop_archive.py"), "--archive=a", f"--zip={location}"]
+    command += [f"--fingerprint={source.at(location).fingerprint()}", f"--model={model}", f"--threads={os.cpu_count()}"]
     command += [f"--settings={json.dumps(SETTINGS)}", f"--speed={json.dumps(SPEED)}", f"--log={folder / 'log'}"]
     with tempfile.TemporaryDirectory(dir=folder) as output:
         started = time.monotonic()
@@ -44,8 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model = folder / "model.json"
-        prepare = [sys.executable, ROOT / "workflow/scripts/prepare_model.py", WEIGHTS, model]
-        subprocess.run(prepare, check=True, capture_output=True)
+        prepare = [sys.executable, str(ROOT / "workflow/scripts/prepare_model.py")]
+        subprocess.run([*prepare, f"--weights={WEIGHTS}", f"--target={model}"], check=True, capture_output=True)
         store = Store(folder)
         try:
             os.environ.update(store.variables)

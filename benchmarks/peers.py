@@ -1,4 +1,4 @@
-"""zipcrop and what people would use instead, each as a command to measure."""
+"""zipcrop and its alternatives, each as a command to measure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 import process_tree
 from process_tree import Usage
-from zipcrop import settings
+from zipcrop import configuration
 from zipcrop.archive.source import LocalZip
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
-SCHEMA = settings.load_schema(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+SCHEMA = configuration.load_schema(ROOT / "workflow" / "schemas" / "config.schema.yaml")
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -41,6 +41,7 @@ class Work:
 
     @property
     def environment(self) -> dict[str, str]:
+        """Variables that decide which GPUs a peer sees."""
         return {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
 
 
@@ -48,7 +49,7 @@ def prepare(weights: Path, folder: Path) -> Path:
     """The prepared f32 model's JSON, as the rule prepare_model makes it."""
     model = folder / "model.json"
     if not model.exists():
-        _quietly([sys.executable, SCRIPTS / "prepare_model.py", weights, model])
+        _quietly(sys.executable, SCRIPTS / "prepare_model.py", f"--weights={weights}", f"--target={model}")
     return model
 
 
@@ -56,32 +57,34 @@ def quantize(model: Path, image_size: int, raw_zips: Path) -> Path:
     """The int8 model's JSON, as the rule quantize_model makes it."""
     target = model.parent / f"int8-{image_size}" / "model.json"
     if not target.exists():
-        chosen = settings.affecting_results(settings.complete({"image_size": image_size}, SCHEMA), SCHEMA)
-        command = [sys.executable, SCRIPTS / "quantize_model.py", f"--model={model}", f"--target={target}"]
-        _quietly([*command, f"--raw-zips={raw_zips}", f"--settings={chosen}"])
+        config = configuration.complete({"image_size": image_size}, SCHEMA)
+        chosen = json.dumps(configuration.result_settings(config).flat())
+        options = (f"--model={model}", f"--target={target}", f"--raw-zips={raw_zips}", f"--settings={chosen}")
+        _quietly(sys.executable, SCRIPTS / "quantize_model.py", *options)
     return target
 
 
 def seed_pipeline(work: Work) -> Usage:
     """The seed pipeline, a process per core, each with one thread, which suits it."""
     output = _empty(work.scratch / "seed")
-    command = [sys.executable, ROOT / "benchmarks" / "seed_pipeline.py", work.weights, str(work.image_size), output]
-    return process_tree.run([*command, str(CORES), *work.parts], work.environment)
+    script = ROOT / "benchmarks" / "seed_pipeline.py"
+    arguments: list[str | Path] = [work.weights, str(work.image_size), output, str(CORES), *work.parts]
+    return process_tree.run([sys.executable, script, *arguments], work.environment)
 
 
 def yolo_predict(work: Work) -> Usage:
     """`yolo predict` on the extracted files, extraction counted, with a thread per core."""
     files, output = _empty(work.scratch / "extracted"), _empty(work.scratch / "yolo")
     script = ROOT / "benchmarks" / "extract_and_predict.py"
-    command = [sys.executable, script, work.whole, files, work.weights, str(work.image_size), output, str(CORES)]
-    return process_tree.run(command, {"OMP_NUM_THREADS": str(CORES), **work.environment})
+    arguments: list[str | Path] = [work.whole, files, work.weights, str(work.image_size), output, str(CORES)]
+    return process_tree.run([sys.executable, script, *arguments], {"OMP_NUM_THREADS": str(CORES), **work.environment})
 
 
 def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
     """The crop job, as the rule crop_archive calls it; `overrides` are settings."""
     output = _empty(work.scratch / "zipcrop")
-    config = settings.complete({"image_size": work.image_size, "device": work.device, **overrides}, SCHEMA)
-    speed = {key: config[key] for key in ("device", "engine", "batch", "workers", "gpus_per_archive")}
+    config = configuration.complete({"image_size": work.image_size, "device": work.device, **overrides}, SCHEMA)
+    speed = vars(configuration.speed_settings(config))
     return process_tree.run(
         [
             sys.executable,
@@ -91,7 +94,7 @@ def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
             f"--model={model}",
             f"--output={output}",
             f"--fingerprint={LocalZip(str(work.whole)).fingerprint()}",
-            f"--settings={settings.affecting_results(config, SCHEMA)}",
+            f"--settings={json.dumps(configuration.result_settings(config).flat())}",
             f"--speed={json.dumps(speed)}",
             f"--threads={CORES}",
             f"--log={work.scratch / 'zipcrop.log'}",
@@ -121,7 +124,7 @@ def _timed_by_itself(work: Work, script: str, *arguments: str | Path) -> Usage:
 
 
 def import_ultralytics() -> Usage:
-    """What starting anything with ultralytics costs."""
+    """The import of ultralytics, which every program with it pays for."""
     return process_tree.run([sys.executable, "-c", "from ultralytics import YOLO"])
 
 
@@ -148,11 +151,12 @@ def snakemake_dry_run(archives: int, members: int, scratch: Path) -> Usage:
     digest = subprocess.run(["sha256sum", weights], check=True, capture_output=True, text=True).stdout[:16]
     _touch(folder / "models" / "prepared" / digest / "model.json")
     _touch(output / "summary.csv")
-    snakemake = [Path(sys.executable).with_name("snakemake"), "--snakefile", ROOT / "Snakefile", "--cores", "1"]
-    options = ["--directory", folder, "--configfile", ROOT / "config.yaml", "--config", f"model={weights}"]
+    snakemake = Path(sys.executable).with_name("snakemake")
+    options: list[str | Path] = ["--snakefile", ROOT / "Snakefile", "--cores", "1", "--directory", folder]
+    options += ["--configfile", ROOT / "config.yaml", "--config", f"model={weights}"]
     # Records the outputs as made with the present parameters.
-    _quietly([*snakemake, "--touch", *options])
-    usage = process_tree.run([*snakemake, "-n", *options])
+    _quietly(snakemake, "--touch", *options)
+    usage = process_tree.run([snakemake, "-n", *options])
     if "Nothing to be done" not in usage.output:
         raise RuntimeError(f"the dry run was to find nothing to do:\n{usage.output[-2000:]}")
     return usage
@@ -169,7 +173,7 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _quietly(command: Sequence[str | Path]) -> None:
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def _quietly(*command: str | Path) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError(f"{command[1]} failed:\n{done.stdout[-2000:]}")

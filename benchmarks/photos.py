@@ -1,4 +1,4 @@
-"""Archives to measure on: made from given archives, or from the two photos that ultralytics comes with."""
+"""Archives to measure on, made from given archives, or from the two photos that ultralytics ships."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 _SIZES = [(640, 480), (640, 427), (480, 640), (640, 426), (500, 375), (427, 640)]
-"""Width and height of photos as COCO has them, its most frequent ones."""
+"""The most frequent widths and heights of COCO's photos."""
 _LARGE = (4032, 3024)
-"""12 megapixels, as phones make."""
+"""12 megapixels, as of a phone."""
 
 
 def given(folder: Path) -> list[bytes]:
@@ -25,11 +25,11 @@ def given(folder: Path) -> list[bytes]:
 
 
 def made(count: int) -> list[bytes]:
-    """`count` photos of COCO's sizes: seeded cut-outs, mirrored and with noise, of ultralytics' sample photos. In about
-    half of them there are people."""
+    """`count` photos of COCO's sizes: seeded cut-outs, mirrored and with noise, of ultralytics' sample photos. About
+    half of them show people."""
     from ultralytics.utils import ASSETS
 
-    sources = [cv2.imread(str(ASSETS / name)) for name in ("bus.jpg", "zidane.jpg")]
+    sources = [decode((ASSETS / name).read_bytes()) for name in ("bus.jpg", "zidane.jpg")]
     generator = np.random.default_rng(0)
     photos = []
     for number in range(count):
@@ -47,14 +47,14 @@ def large(sources: Sequence[bytes], count: int) -> list[bytes]:
     generator = np.random.default_rng(0)
     photos = []
     for number in range(count):
-        photo = cv2.imdecode(np.frombuffer(sources[number % len(sources)], np.uint8), cv2.IMREAD_COLOR)
+        photo = decode(sources[number % len(sources)])
         size = _LARGE if photo.shape[1] >= photo.shape[0] else _LARGE[::-1]
         photos.append(_encode(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), generator, 4, 90))
     return photos
 
 
 def write_archives(photos: Sequence[bytes], folder: Path, archives: int, count: int | None = None) -> list[Path]:
-    """Deals `photos`, over and over up to `count` of them, out to ZIP archives in `folder`, uncompressed."""
+    """Deals `photos` out to ZIP archives in `folder`, uncompressed; over and over, up to `count` of them."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"photos{number}.zip" for number in range(archives)]
     files = [zipfile.ZipFile(path, "w") for path in paths]
@@ -69,7 +69,14 @@ def decoded(path: Path) -> Iterator[np.ndarray]:
     """The photos in an archive, uint8 (H, W, 3) BGR."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            yield cv2.imdecode(np.frombuffer(archive.read(info), np.uint8), cv2.IMREAD_COLOR)
+            yield decode(archive.read(info))
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The pixels of an image, uint8 (H, W, 3) BGR."""
+    photo: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert photo is not None
+    return photo
 
 
 def _cut_out(photo: np.ndarray, aspect: float, generator: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""The picture of a benchmark's results. usage: plot.py RESULTS.json PICTURE.svg"""
+"""The picture of a benchmark's results.
+
+usage: plot.py RESULTS.json PICTURE.svg
+"""
 
 from __future__ import annotations
 

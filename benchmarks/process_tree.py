@@ -14,23 +14,22 @@ import psutil
 
 _INTERVAL = 0.25
 _UNUSUAL = {"PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS"}
-"""Variables that a command does not get from us. Compiled Python is kept, as it is unless somebody forbids it:
-importing must not be most of what is measured. ultralytics sets the number of threads wherever it is imported, and so
-in the benchmark itself."""
+"""Variables that a command does not get. Compiled Python is kept, as it is by default, so that importing is not most of
+what is measured. ultralytics sets the number of threads wherever it is imported, and so in the benchmark itself."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command took."""
+    """The resources that a command took."""
 
     seconds: float
     """Wall time."""
     cpu_seconds: float
-    """User and system time of it and of all descendants that it waited for."""
+    """User and system time of the command and of all descendants that it waited for."""
     peak_bytes: int
-    """Most memory at one time, the proportional set sizes (PSS) of the tree added up, sampled every 0.25 s."""
+    """Peak of the proportional set sizes (PSS) of the whole tree, sampled every 0.25 s."""
     output: str
-    """What it wrote to stdout."""
+    """The text that it wrote to stdout."""
 
 
 def run(
@@ -52,7 +51,8 @@ def run(
     sampler = threading.Thread(target=_sample, args=(psutil.Process(process.pid), peak, ended))
     sampler.start()
     assert process.stdout is not None
-    output = process.stdout.read()
+    with process.stdout:
+        output = process.stdout.read()
     # wait4 rather than Popen.wait: the resource usage comes with it.
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""yolov8s with random weights, for where the official ones cannot be had: the same arithmetic."""
+"""yolov8s with random weights, where the official ones are not at hand: the arithmetic is the same."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 _CONFIDENCE = 0.25
 _NORMALISED = 16
-"""Photos that the batch normalisations see."""
+"""Number of photos that the batch normalisations see."""
 _SHARE = 0.25
-"""Of the photos that "people" are found in: many anchors find the same ones, so that there are about as many crops as
-real photos have."""
+"""Share of the photos that "people" are found in. Many anchors find the same ones, so that there are about as many
+crops as in real photos."""
 _SPREAD = 1.0
 """Standard deviation of the person's logit over all anchors."""
 
@@ -24,10 +24,10 @@ _SPREAD = 1.0
 def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     """Writes yolov8s weights to `path` that find "people" in a quarter of `photos`, uint8 (H, W, 3) BGR.
 
-    Purely random weights would find nobody, which would flatter whoever writes crops fast, and `decode: fast`. So the
-    batch normalisations get the statistics of the photos, without which the signal fades to nothing on its way to the
-    head, and the person class is given a bias by which the best anchors of a few photos pass. Gives the share of the
-    photos with people.
+    Purely random weights would find nobody, which would flatter slow writers of crops, and `decode: fast`. So the batch
+    normalisations get the statistics of the photos, without which the signal fades to nothing on its way to the head,
+    and the person class gets a bias with which the best anchors of a few photos pass. Gives the share of the photos
+    with people.
     """
     import torch
     from ultralytics import YOLO
@@ -71,7 +71,7 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
 
 
 def _person_logits(model: torch.nn.Module, inputs: list[torch.Tensor]) -> list[np.ndarray]:
-    """The person's logit at each anchor, by image. Not from the scores, which lose it where they are near 0 or 1."""
+    """The person's logit at each anchor, by image. Scores near 0 or 1 have lost it, so they are no source."""
     caught: list[np.ndarray] = []
     hooks = [
         branch[-1].register_forward_hook(lambda module, given, result: caught.append(result[0, 0].flatten().numpy()))

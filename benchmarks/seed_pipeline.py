@@ -25,7 +25,7 @@ def process_archive(path: str, weights: str, image_size: int, output: str) -> in
     from ultralytics import YOLO
     from ultralytics.utils import torch_utils
 
-    torch_utils.NUM_THREADS = 1  # it would be more with more than two cores, in each of the processes
+    torch_utils.NUM_THREADS = 1  # with more than two cores, each of the processes would have more
     model = YOLO(weights)
     count = 0
     batch: list[tuple[str, np.ndarray]] = []

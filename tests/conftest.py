@@ -25,7 +25,8 @@ def model_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled detector, prepared by the script that the workflow calls."""
 
     def prepare(folder: Path) -> None:
-        subprocess.run([sys.executable, SCRIPTS / "prepare_model.py", WEIGHTS, folder / "model.json"], check=True)
+        command = [sys.executable, str(SCRIPTS / "prepare_model.py")]
+        subprocess.run([*command, f"--weights={WEIGHTS}", f"--target={folder / 'model.json'}"], check=True)
 
     return once_per_run(tmp_path_factory, "model", prepare) / "model.json"
 

@@ -13,11 +13,11 @@ from workers import DEADLY, HANGING, HANGING_GREY, HUGE, blank
 from helpers.files import make_zip
 from helpers.job import Crop, Rows, replace_workers
 from helpers.photos import encoded
-from zipcrop.archive.reader import Limits
 from zipcrop.errors import MachineError
 from zipcrop.image import codec
-from zipcrop.job import pool
 from zipcrop.prepare import quantize
+from zipcrop.process.watchdog import Watchdog
+from zipcrop.settings import Limits
 
 GOOD = encoded("zidane", scale=0.3)
 PERSON = ("person", "")
@@ -78,7 +78,7 @@ NO_TIME_LEFT = (
 def test_photos_of_very_many_pixels_for_their_bytes_have_little_time_together(
     tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool.Watchdog, "hanging", lambda self: set())  # it looks each second, and 0.02 are too few
+    monkeypatch.setattr(Watchdog, "hanging", lambda self: set())  # it looks each second, and 0.02 are too few
     replace_workers(monkeypatch, workers.worker_for_which_no_time_is_free)
     contents = [(f"{index}.png", blank(200) if index % 4 else GOOD) for index in range(60)]
     found = outcomes(crop(make_zip(tmp_path / "blank.zip", contents), workers=2, limits__seconds=0.02))
@@ -131,9 +131,12 @@ def test_an_engine_is_first_used_by_one_thread_alone(
     assert [row["status"] for row in crop(archive)] == ["no_person"] * 40
 
 
-def network_input(data: bytes, size: quantize.InputSize) -> np.ndarray | None:
+really_network_input = quantize.network_input
+
+
+def network_input(photo: tuple[str, bytes], size: quantize.InputSize) -> np.ndarray | None:
     codec.decode = workers.decode
-    return quantize.network_input(data, size)
+    return really_network_input(photo, size)
 
 
 def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
@@ -143,5 +146,5 @@ def test_photos_that_crash_their_decoder_or_hang_in_it_do_not_stop_calibration(
     contents = [(f"{index}.jpg", {1: DEADLY, 4: HANGING}.get(index, GOOD)) for index in range(6)]
     archive = make_zip(tmp_path / "deadly.zip", contents)
     with quantize.IsolatedDecoder(quantize.InputSize(320, 32, 100), 3) as decoder:
-        inputs = list(quantize.sample([str(archive)], Limits(256, 100, 1000), decoder, 10))
+        inputs = list(quantize.sample([str(archive)], Limits(256, 100, 1000, 120), decoder, 10))
     assert [pixels.shape for pixels in inputs] == [(1, 3, 192, 320)] * 4

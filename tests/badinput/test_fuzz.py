@@ -1,8 +1,8 @@
-"""Mutated archives, images and journals, and any names: what has to hold of all of them. `tests/fuzz.py` has the
+"""Mutated archives, images and journals, and any names: what has to hold of all of them. `tests/fuzz` has the
 mutations and the checks, and tries more of them by hand.
 
-Always the same examples, so that a change is to blame if they fail; the input is saved, and `fuzz.py --replay` tries it
-again.
+Always the same examples, so that a change is to blame if they fail; the input is saved, and `python -m fuzz --replay`
+tries it again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from archives import BZIP2, DEFLATE, LZMA, STORED, UTF8, Entry, build
+from archives import BZIP2, DEFLATE, LZMA, PERSON, PHOTO, STORED, UTF8, Entry, build, first_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import apng_that_crashes_opencv, bombs_by_header
 
-import fuzz
+from fuzz import archive, job, mutations
+from fuzz.common import SECONDS
+from fuzz.image import Decoder
+from fuzz.mutations import Edit, image_fields, mutate, zip_fields
+from fuzz.seeds import archive_seeds, image_seeds
 from helpers.files import make_zip
 from helpers.job import Crop
 from zipcrop.job.staging import Staging
@@ -33,7 +36,7 @@ from zipcrop.results.manifest import Content, Outcome, Person
 from zipcrop.results.names import output_names
 
 
-def examples(count: int) -> Any:
+def examples(count: int) -> settings:
     """Settings: so many examples, whatever the speed of the machine."""
     return settings(
         max_examples=count,
@@ -78,21 +81,21 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 # -- Archives -------------------------------------------------------------------------------------------------------
 def check_archive(data: bytes, folder: Path) -> None:
-    with saved("archive", data, folder), time_limit(fuzz.SECONDS):
-        fuzz.check_archive(data, folder)
+    with saved("archive", data, folder), time_limit(SECONDS):
+        archive.check(data, folder)
 
 
-@pytest.mark.parametrize("seed", range(len(fuzz.archive_seeds())))
+@pytest.mark.parametrize("seed", range(len(archive_seeds())))
 def test_an_archive_that_is_whole_is_read_as_zipfile_reads_it(seed: int, tmp_path: Path) -> None:
-    check_archive(fuzz.archive_seeds()[seed], tmp_path)
+    check_archive(archive_seeds()[seed], tmp_path)
 
 
 @examples(500)
-@given(seed=st.sampled_from(fuzz.archive_seeds()), other=st.sampled_from(fuzz.archive_seeds()), edits=edits)
+@given(seed=st.sampled_from(archive_seeds()), other=st.sampled_from(archive_seeds()), edits=edits)
 def test_a_mutated_archive_is_refused_or_read_as_zipfile_reads_it(
-    seed: bytes, other: bytes, edits: list[fuzz.Edit], tmp_path: Path
+    seed: bytes, other: bytes, edits: list[Edit], tmp_path: Path
 ) -> None:
-    check_archive(fuzz.mutate(seed, edits, fuzz.zip_fields, other), tmp_path)
+    check_archive(mutate(seed, edits, zip_fields, other), tmp_path)
 
 
 @st.composite
@@ -112,7 +115,7 @@ def entries(draw: st.DrawFn) -> Entry:
     extra = draw(st.just(b"") | unicode_paths(name))
     return Entry(
         name + draw(st.sampled_from((b"", b".jpg"))),
-        draw(st.just(fuzz.PHOTO) | st.binary(max_size=20)),
+        draw(st.just(PHOTO) | st.binary(max_size=20)),
         method,
         flags=draw(st.sampled_from((0, UTF8))),
         extra=extra,
@@ -133,54 +136,54 @@ def test_names_of_any_bytes_are_those_that_zipfile_has(
 
 # -- Images ---------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[fuzz.Decoder]:
-    with fuzz.Decoder() as started:
+def decoder() -> Iterator[Decoder]:
+    with Decoder() as started:
         yield started
 
 
-def check_image(data: bytes, decoder: fuzz.Decoder, folder: Path) -> None:
+def check_image(data: bytes, decoder: Decoder, folder: Path) -> None:
     with saved("image", data, folder):
         decoder.check(data)
 
 
-@pytest.mark.parametrize("seed", range(len(fuzz.image_seeds())))
-def test_an_image_that_is_whole_is_decoded(seed: int, decoder: fuzz.Decoder, tmp_path: Path) -> None:
-    check_image(fuzz.image_seeds()[seed], decoder, tmp_path)
+@pytest.mark.parametrize("seed", range(len(image_seeds())))
+def test_an_image_that_is_whole_is_decoded(seed: int, decoder: Decoder, tmp_path: Path) -> None:
+    check_image(image_seeds()[seed], decoder, tmp_path)
 
 
 @pytest.mark.parametrize("case", bombs_by_header())
-def test_an_image_that_declares_much_takes_little(case: str, decoder: fuzz.Decoder, tmp_path: Path) -> None:
+def test_an_image_that_declares_much_takes_little(case: str, decoder: Decoder, tmp_path: Path) -> None:
     check_image(bombs_by_header()[case], decoder, tmp_path)
 
 
 @examples(200)
 @given(
-    seed=st.sampled_from(fuzz.image_seeds()),
-    other=st.sampled_from(fuzz.image_seeds()),
+    seed=st.sampled_from(image_seeds()),
+    other=st.sampled_from(image_seeds()),
     edits=edits,
     with_right_checksums=st.booleans(),
 )
 def test_a_mutated_image_is_refused_or_decoded(
     seed: bytes,
     other: bytes,
-    edits: list[fuzz.Edit],
+    edits: list[Edit],
     with_right_checksums: bool,
-    decoder: fuzz.Decoder,
+    decoder: Decoder,
     tmp_path: Path,
 ) -> None:
-    data = fuzz.mutate(seed, edits, fuzz.image_fields, other)
+    data = mutate(seed, edits, image_fields, other)
     if with_right_checksums and data.startswith(b"\x89PNG"):
-        data = fuzz.with_right_checksums(data)
+        data = mutations.with_right_checksums(data)
     check_image(data, decoder, tmp_path)
 
 
 # -- Whole jobs -----------------------------------------------------------------------------------------------------
 MUTATED_IMAGE = st.builds(
-    fuzz.mutate,
-    st.sampled_from(fuzz.image_seeds()),
+    mutate,
+    st.sampled_from(image_seeds()),
     edits,
-    st.just(fuzz.image_fields),
-    st.sampled_from(fuzz.image_seeds()),
+    st.just(image_fields),
+    st.sampled_from(image_seeds()),
 )
 NUMBERS = itertools.count()
 
@@ -188,18 +191,17 @@ NUMBERS = itertools.count()
 @examples(3)
 @given(images=st.lists(MUTATED_IMAGE, min_size=20, max_size=40), edits=edits, draw=number)
 def test_every_member_and_every_file_of_a_mutated_archive_is_accounted_for(
-    images: list[bytes], edits: list[fuzz.Edit], draw: int, crop: Crop, tmp_path: Path
+    images: list[bytes], edits: list[Edit], draw: int, crop: Crop, tmp_path: Path
 ) -> None:
-    data = fuzz.job_archive(images, edits, draw)
-    with saved("job", data, tmp_path), time_limit(10 * fuzz.SECONDS):
-        archive = f"fuzzed {next(NUMBERS)}"
-        fuzz.check_job(data, tmp_path, archive, lambda path: crop(path, **fuzz.JOB_SETTINGS))
+    data = job.build_archive(images, edits, draw)
+    with saved("job", data, tmp_path), time_limit(10 * SECONDS):
+        job.check(data, tmp_path, f"fuzzed {next(NUMBERS)}", lambda path: crop(path, **job.SETTINGS))
 
 
 def test_an_image_that_crashes_opencv_costs_itself_alone(crop: Crop, tmp_path: Path) -> None:
-    good = ("good.jpg", fuzz.PERSON)
+    good = ("good.jpg", PERSON)
     members = [good, good, ("bad.png", apng_that_crashes_opencv()), good]
-    rows = fuzz.first_rows(crop(make_zip(tmp_path / "a.zip", members)))
+    rows = first_rows(crop(make_zip(tmp_path / "a.zip", members)))
     assert [row["status"] for row in rows] == ["person", "person", "failed", "person"]
 
 

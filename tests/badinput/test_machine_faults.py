@@ -19,9 +19,13 @@ from helpers.job import Crop, replace_workers
 from helpers.once import once_per_run
 from helpers.output import results
 from helpers.photos import encoded
+from zipcrop.archive.confirmed import ConfirmedArchive
 from zipcrop.archive.source import LocalFile
 from zipcrop.errors import MachineError
 from zipcrop.job import run
+from zipcrop.job.staging import Staging
+from zipcrop.results import manifest
+from zipcrop.results.manifest import Outcome
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 Check = Callable[[Patch, str], None]
@@ -133,12 +137,11 @@ def test_an_archive_that_reads_otherwise_once(
 
 def test_a_job_that_reads_otherwise_once(fails_and_then_carries_on: Check) -> None:
     """While it opens the archive, after it has looked at the fingerprint."""
-    really_open = run.ConfirmedArchive
 
     def patch(broken: pytest.MonkeyPatch) -> None:
-        def opened(*arguments: Any) -> run.ConfirmedArchive:
+        def opened(*arguments: Any) -> ConfirmedArchive:
             broken.setattr(LocalFile, "read_at", workers.once_zeros(LocalFile.read_at))
-            return really_open(*arguments)
+            return ConfirmedArchive(*arguments)
 
         broken.setattr(run, "ConfirmedArchive", opened)
 
@@ -166,13 +169,13 @@ def test_a_job_without_photos_that_reads_otherwise_once(tmp_path: Path, crop: Cr
 
 def touched_at_the_end(broken: pytest.MonkeyPatch, path: Path) -> None:
     """As by a backup that links the archive, or a copy of it over itself."""
-    original = run.Staging.check_files
+    original = Staging.check_files
 
-    def check_files(self: run.Staging, files: Iterable[str]) -> None:
-        original(self, files)
+    def check_files(self: Staging, outcomes: Iterable[Outcome]) -> None:
+        original(self, outcomes)
         os.utime(path, ns=(1, 1))
 
-    broken.setattr(run.Staging, "check_files", check_files)
+    broken.setattr(Staging, "check_files", check_files)
 
 
 def test_an_archive_that_is_touched_while_it_is_read(
@@ -195,13 +198,13 @@ def test_a_damaged_archive_that_is_touched_while_it_is_read(content: str, tmp_pa
     with pytest.MonkeyPatch.context() as touching, pytest.raises(MachineError, match=said):
         touched_at_the_end(touching, path)
         if content == "archive":  # whose files nobody checks
-            failed_rows = run.manifest.failed_archive_rows
+            failed_rows = manifest.failed_archive_rows
 
-            def touch(*arguments: str) -> list[dict[str, Any]]:
+            def touch(*arguments: str) -> list[manifest.Row]:
                 os.utime(path, ns=(1, 1))
                 return failed_rows(*arguments)
 
-            touching.setattr(run.manifest, "failed_archive_rows", touch)
+            touching.setattr(manifest, "failed_archive_rows", touch)
         crop(path)
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [".staging"]
     rows = crop(path)
@@ -211,7 +214,7 @@ def test_a_damaged_archive_that_is_touched_while_it_is_read(content: str, tmp_pa
 @pytest.mark.parametrize(("function", "after"), [("record", 7), ("publish", 0), ("check_files", 0)])
 def test_a_job_whose_disk_is_full(function: str, after: int, fails_and_then_carries_on: Check) -> None:
     def patch(broken: pytest.MonkeyPatch) -> None:
-        broken.setattr(run.Staging, function, workers.failing(getattr(run.Staging, function), errno.ENOSPC, after))
+        broken.setattr(Staging, function, workers.failing(getattr(Staging, function), errno.ENOSPC, after))
 
     said = r"No space left on device while cropping .*photos\.zip into .*output; free some space and run again"
     fails_and_then_carries_on(patch, said)
@@ -231,17 +234,17 @@ def test_a_disk_that_fills_up_while_results_are_put_in_place(after: int, fails_a
 def test_an_archive_that_changes_while_it_is_read(tmp_path: Path, crop: Crop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of the results would be the old content's, some the new one's."""
     path = make_zip(tmp_path / "photos.zip", MEMBERS)
-    original = run.Staging.check_files
+    original = Staging.check_files
 
-    def check_files(self: run.Staging, files: Iterable[str]) -> None:
-        original(self, files)
+    def check_files(self: Staging, outcomes: Iterable[Outcome]) -> None:
+        original(self, outcomes)
         path.write_bytes(make_zip(tmp_path / "new.zip", MEMBERS[1:]).read_bytes())
 
     with (
         monkeypatch.context() as changing,
         pytest.raises(MachineError, match=r"photos\.zip changed since the run began"),
     ):
-        changing.setattr(run.Staging, "check_files", check_files)
+        changing.setattr(Staging, "check_files", check_files)
         crop(path)
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [".staging"]
     assert len({row["member_index"] for row in crop(path)}) == len(MEMBERS) - 1

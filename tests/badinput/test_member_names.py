@@ -26,7 +26,7 @@ from archives import (
 
 from helpers.job import Crop, Rows
 from helpers.output import files_below
-from zipcrop.results import summary
+from zipcrop.results import tables
 
 
 def utf8(name: str, content: bytes = PHOTO) -> Entry:
@@ -149,5 +149,5 @@ def test_every_original_is_where_its_case_says(rows: Rows, tmp_path: Path) -> No
     files = [row["file"].lower() for row in rows if row["file"]]
     assert len(set(files)) == len(files)
     # The reader of the manifest gives the same names.
-    table = summary.read_manifest(tmp_path / "output", "names").drop_duplicates("member_index")
+    table = tables.read(tmp_path / "output", "names").drop_duplicates("member_index")
     assert table["member"].tolist() == [given(entry) for entry in entries]

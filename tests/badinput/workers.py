@@ -22,10 +22,12 @@ import cv2
 import numpy as np
 
 from helpers.photos import encoded
+from zipcrop import files
 from zipcrop.archive.source import LocalFile
 from zipcrop.detect import engine
 from zipcrop.image import codec
-from zipcrop.job import worker
+from zipcrop.image.formats import Header
+from zipcrop.job import entry
 from zipcrop.process import overtime
 
 # -- Decoders and engines -------------------------------------------------------------------------------------------
@@ -44,19 +46,22 @@ HANGING_GREY = 100
 """The decoder hangs in a blank photo of this grey, too."""
 
 
-def decode(data: bytes, reduction: int = 1, original: Callable[[bytes, int], np.ndarray] = codec.decode) -> np.ndarray:
+really_decode = codec.decode
+
+
+def decode(data: bytes, header: Header, reduction: int = 1) -> np.ndarray:
     if data == DEADLY:
         signal.raise_signal(signal.SIGSEGV)
     if data == HANGING or (data.startswith(b"\x89PNG") and data == blank(HANGING_GREY)):
         re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
     if data == HUGE:
         raise MemoryError
-    return original(data, reduction)
+    return really_decode(data, header, reduction)
 
 
 def worker_whose_decoder_crashes(connection: Connection, *arguments: Any) -> None:
     codec.decode = decode
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 class EngineThatSeesNobody:
@@ -76,13 +81,17 @@ def worker_without_an_engine_whose_decoder_crashes(connection: Connection, *argu
 def worker_whose_engine_crashes(connection: Connection, *arguments: Any) -> None:
     from zipcrop.detect.openvino import OpenVINOEngine
 
-    OpenVINOEngine.detect = lambda self, batch: signal.raise_signal(signal.SIGILL)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
+    def detect(self: OpenVINOEngine, batch: np.ndarray) -> list[np.ndarray]:
+        signal.raise_signal(signal.SIGILL)
+        raise AssertionError("survived it")
+
+    OpenVINOEngine.detect = detect  # type: ignore[method-assign]
+    entry.main(connection, *arguments)
 
 
 def worker_for_which_no_time_is_free(connection: Connection, *arguments: Any) -> None:
     overtime._FREE = 0.0
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 class EngineThatMustBeginAlone:
@@ -103,7 +112,7 @@ class EngineThatMustBeginAlone:
 
 def worker_with_an_engine_that_must_begin_alone(connection: Connection, *arguments: Any) -> None:
     engine.load = lambda *options: EngineThatMustBeginAlone()
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 # -- Faults of the machine --------------------------------------------------------------------------------------------
@@ -121,13 +130,13 @@ def failing(original: Callable[..., Any], number: int, after: int) -> Callable[.
 
 
 def worker_that_cannot_write(connection: Connection, *arguments: Any) -> None:
-    worker.files.create = failing(worker.files.create, int(os.environ["FAULT"]), 10)
-    worker.main(connection, *arguments)
+    files.create = failing(files.create, int(os.environ["FAULT"]), 10)
+    entry.main(connection, *arguments)
 
 
 def worker_that_cannot_read(connection: Connection, *arguments: Any) -> None:
     LocalFile.read_at = failing(LocalFile.read_at, errno.EIO, 20)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def reads_once_otherwise(falsified: Callable[[LocalFile, bytes], bytes], photo: int) -> None:
@@ -136,22 +145,22 @@ def reads_once_otherwise(falsified: Callable[[LocalFile, bytes], bytes], photo: 
     photos = itertools.count(1)
     alone = threading.Lock()
 
-    def read_at(reader: LocalFile, length: int, offset: int) -> bytes:
+    def read_at(self: LocalFile, length: int, offset: int) -> bytes:
         with alone:
-            data = really_read(reader, length, offset)
-            return falsified(reader, data) if data.startswith(b"\xff\xd8") and next(photos) == photo else data
+            data = really_read(self, length, offset)
+            return falsified(self, data) if data.startswith(b"\xff\xd8") and next(photos) == photo else data
 
     LocalFile.read_at = read_at  # type: ignore[method-assign]
 
 
 def worker_that_once_reads_zeros(connection: Connection, *arguments: Any) -> None:
     reads_once_otherwise(lambda reader, data: bytes(len(data)), 7)
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_that_once_reads_nothing(connection: Connection, *arguments: Any) -> None:
     reads_once_otherwise(lambda reader, data: b"", 7)
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_that_reads_while_somebody_copies(connection: Connection, *arguments: Any) -> None:
@@ -166,12 +175,12 @@ def worker_that_reads_while_somebody_copies(connection: Connection, *arguments: 
         return zeros
 
     reads_once_otherwise(falsified, 7)
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def worker_that_once_reads_another_directory(connection: Connection, *arguments: Any) -> None:
     LocalFile.read_at = once_zeros(LocalFile.read_at)  # type: ignore[method-assign]
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)
 
 
 def once_zeros(original: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -219,4 +228,4 @@ def worker_without_an_engine(connection: Connection, *arguments: Any) -> None:
     engine.load = lambda *options: EngineThatSeesNobody()
     if at := os.environ.get("FAULT_AT"):
         os.pread = Disturbed(os.environ["FAULT"], int(at), Path(os.environ["STRUCK"]))
-    worker.main(connection, *arguments)
+    entry.main(connection, *arguments)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import crop_archive
-from zipcrop.errors import run_script
+from zipcrop.script import run_script
 
 
 def main() -> None:
-    from zipcrop.job import staging
+    from zipcrop.job import staged
 
     (output,) = (word.removeprefix("--output=") for word in sys.argv if word.startswith("--output="))
     try:
@@ -20,7 +20,7 @@ def main() -> None:
     finally:
         # The end of a run sweeps, whatever its jobs did, and fails no run.
         with contextlib.suppress(OSError):
-            staging.sweep(Path(output))
+            staged.sweep(Path(output))
 
 
 # Spawned workers import this file again.

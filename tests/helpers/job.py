@@ -14,7 +14,9 @@ import pytest
 from helpers.files import read_csv
 from helpers.project import SCRIPTS
 from zipcrop.archive import source
-from zipcrop.job import run, worker
+from zipcrop.job import entry, run
+from zipcrop.job.task import Job
+from zipcrop.settings import Settings, Speed
 
 Rows = list[dict[str, str]]
 """A manifest."""
@@ -64,18 +66,18 @@ class CropJob:
         """The archive's, now."""
         return source.at(str(self.zip)).fingerprint()
 
-    def job(self) -> run.Job:
+    def job(self) -> Job:
         """The job for `run.run`, in this process."""
-        return run.Job(
+        return Job(
             archive=self.archive,
             zip=str(self.zip),
             fingerprint=self.fingerprint,
             model=self.model,
             output=self.output,
             log=self.log,
-            settings={**SETTINGS, **self.settings},
+            settings=Settings.from_flat({**SETTINGS, **self.settings}),
+            speed=Speed(**{**SPEED, **self.speed}),
             threads=self.threads,
-            **{**SPEED, **self.speed},
         )
 
     def arguments(self) -> list[str]:
@@ -121,5 +123,5 @@ class Crop:
 
 
 def replace_workers(monkeypatch: pytest.MonkeyPatch, main: Callable[..., None]) -> None:
-    """Makes the workers of crop jobs run `main`, a function of a module, in place of `worker.main`."""
-    monkeypatch.setattr(worker, "main", main)
+    """Makes the workers of crop jobs run `main`, a function of a module, in place of `entry.main`."""
+    monkeypatch.setattr(entry, "main", main)

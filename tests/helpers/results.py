@@ -131,12 +131,12 @@ def _fingerprint(path: Path) -> str:
     return source.at(str(path)).fingerprint() if path.exists() else ""
 
 
-def _write_files(output: Path, archive: str, members: Sequence[Photo]) -> list[dict[str, object]]:
+def _write_files(output: Path, archive: str, members: Sequence[Photo]) -> list[manifest.Row]:
     """Writes crops and originals of an archive's `members`. Returns the rows of its manifest."""
     images = [(index, each) for index, each in enumerate(members) if each.outcome.status != "skipped"]
     names = output_names([each.name for _, each in images])
     files = dict(zip((index for index, _ in images), names, strict=True))
-    rows: list[dict[str, object]] = []
+    rows: list[manifest.Row] = []
     for index, member in enumerate(members):
         outcome = replace(member.outcome, index=index)
         if outcome.status == "person":

@@ -27,8 +27,6 @@ PROFILE = (
     # There is no accounting database.
     *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
 )
-# Each archive, however small, is a job of its own.
-UNGROUPED = ("--group-components", "tiny=1", "report=3")
 
 # Every Python imports a module of this name by itself where it is on the path.
 PROBE = """
@@ -112,11 +110,10 @@ def test_the_same_results_as_on_one_machine(
     make_zip(raw / "images(1).zip", [*photos(3), ("notes.txt", b"no photo")])
     make_zip(raw / "-Größe [2]" / "it's.ZIP", photos(2, 1))
     make_zip(raw / "-Größe [2]" / "$HOME & ~ #; (*)?!=.zip", photos(1, 2))
-    # One that is not tiny, and so gets a job of its own.
-    make_zip(raw / "two  spaces" / "large.zip", [*photos(3, 3), ("filler.bin", bytes(33_000_000))])
+    make_zip(raw / "two  spaces" / "more.zip", photos(3, 3))
     (raw / "broken.zip").write_bytes((raw / "images(1).zip").read_bytes()[:5000])
     local = run_locally(workflow, tmp_path / "local")
-    result = workflow.run(*PROFILE, "--group-components", "tiny=2", "report=3", env=env)
+    result = workflow.run(*PROFILE, env=env)
     assert result.returncode == 0, result.stdout
     assert contents(workflow.output) == contents(local.output)
     annotations = "output/summary/annotations.coco.json"
@@ -126,11 +123,11 @@ def test_the_same_results_as_on_one_machine(
     assert {job["CUDA_VISIBLE_DEVICES"] for job in jobs} == {"0"}
     # Two nodes with one GPU each.
     assert {job["SLURMD_NODENAME"] for job in jobs} == set(cluster.nodes)
-    (large,) = (job["SLURM_JOB_ID"] for job in jobs if job["archive"] == "two  spaces/large")
-    details = cluster.details(large)
+    (more,) = (job["SLURM_JOB_ID"] for job in jobs if job["archive"] == "two  spaces/more")
+    details = cluster.details(more)
     assert (details["NumCPUs"], details["MinMemoryNode"], details["TimeLimit"]) == ("4", "6000M", "00:30:00")
-    # Four tiny ones in two jobs, the large one, and the report.
-    assert len(cluster.jobs()) == 4
+    # The archives, survey and export.
+    assert len(cluster.jobs()) == 7
     again = workflow.run(*PROFILE, env=env)
     assert "Nothing to be done" in again.stdout, again.stdout
 
@@ -141,7 +138,7 @@ def test_a_job_that_is_killed_carries_on(env: dict[str, str], prepared: Path, tm
         make_zip(workflow.folder / "raw_zips" / f"{archive}.zip", photos(80, seed))
     local = run_locally(workflow, tmp_path / "local")
     # Without GPUs to share, both are on the same node.
-    with workflow.start(*PROFILE, *UNGROUPED, config=["device=cpu"], env=env) as process:
+    with workflow.start(*PROFILE, config=["device=cpu"], env=env) as process:
         wait_for(lambda: journalled(workflow.output, "killed") > 20, process, 150)
         before = journalled(workflow.output, "killed")
         (job,) = (job for job in crop_jobs(env) if job["archive"] == "killed")
@@ -184,7 +181,6 @@ def test_a_node_that_is_lost(cluster: Cluster, env: dict[str, str], prepared: Pa
 
 
 def test_a_failure_leaves_the_others_alone(env: dict[str, str], prepared: Path, tmp_path: Path) -> None:
-    """Those that share its job, too."""
     workflow = create(tmp_path / "run", prepared)
     for seed, archive in enumerate(("a", "b", "c")):
         make_zip(workflow.folder / "raw_zips" / f"{archive}.zip", photos(2, seed))

@@ -35,7 +35,8 @@ def test_what_is_created_is_a_new_file(plant: Callable[[Path, Path], object], tm
     path.parent.mkdir()
     plant(path, victim)
     files.create(path, b"new")
-    assert path.read_bytes() == b"new" and not path.is_symlink()
+    assert path.read_bytes() == b"new"
+    assert not path.is_symlink()
     assert victim.read_text() == "precious"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["made", "victim"]
 
@@ -147,12 +148,14 @@ def test_the_report_is_flushed_when_it_is_written(script: str, tmp_path: Path) -
         "write_pages": [f"--output={output}", f"--folder={folder}", "--threads=1", "--seconds=60", "--megapixels=100"],
     }[script]
     environment = {**os.environ, **patched_everywhere(tmp_path / "patch", "zipcrop.files", _NOTE), "NOTED": str(noted)}
-    command = [sys.executable, ROOT / f"workflow/scripts/{script}.py", f"--survey={tmp_path / 'survey.json'}", *options]
+    command = [sys.executable, str(ROOT / f"workflow/scripts/{script}.py")]
+    command += [f"--survey={tmp_path / 'survey.json'}", *options]
     subprocess.run(command, env=environment, check=True)
     path, found = json.loads(noted.read_text().splitlines()[-1])
     written = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     assert (path, found) == (str(folder), written)
-    assert written and all(written.values())
+    assert written
+    assert all(written.values())
 
 
 def test_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -161,9 +164,9 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
         part.mkdir()
         (part / "old").touch()
         assert not target.exists()
-    with pytest.raises(OSError), files.whole(target) as part:
+    with pytest.raises(OSError, match="on purpose"), files.whole(target) as part:  # noqa: PT012 - after a first file
         part.mkdir()
-        raise OSError
+        raise OSError("on purpose")
     assert list(target.parent.rglob("*")) == [target, target / "old"]
     with files.whole(target) as part:
         part.write_text("what a kill leaves")
@@ -219,7 +222,7 @@ def test_what_cannot_be_flushed_does_not_become_whole(tmp_path: Path, monkeypatc
 
     (tmp_path / "file").write_text("old")
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError), files.whole(tmp_path / "file") as part:
+    with pytest.raises(OSError, match="No space left"), files.whole(tmp_path / "file") as part:
         part.write_text("new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 

@@ -15,7 +15,7 @@ from helpers.results import failed, people, publish
 
 def summarize(folder: Path, **environment: str) -> str:
     """What the script says of the archives in `folder / "raw"` and their results in `folder / "output"`."""
-    command = [sys.executable, ROOT / "workflow/scripts/summarize.py"]
+    command = [sys.executable, str(ROOT / "workflow/scripts/summarize.py")]
     command += [f"--raw-zips={folder / 'raw'}", f"--output={folder / 'output'}"]
     done = subprocess.run(command, capture_output=True, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -3,6 +3,7 @@ while archives cannot be read."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,18 @@ def test_while_an_archive_cannot_be_read_its_results_stay(workflow: Workflow) ->
     assert workflow.run().returncode == 1
     archive.unlink()
     (workflow.folder / "away.zip").rename(archive)
+    assert workflow.jobs() == {}
+
+
+def test_what_another_release_made_with_other_commands_is_not_made_again(workflow: Workflow) -> None:
+    """What Snakemake remembers of it counts for nothing."""
+    made = 0
+    for path in (workflow.folder / ".snakemake/metadata").iterdir():
+        record = json.loads(path.read_text())
+        if record["rule"] in ("prepare_model", "crop_archive", "summarize"):
+            path.write_text(json.dumps({**record, "code": "another command"}))
+            made += 1
+    assert made == 6
     assert workflow.jobs() == {}
 
 

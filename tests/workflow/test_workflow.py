@@ -254,6 +254,15 @@ def test_snakemake_finds_nothing_to_complain_about(workflow: Workflow) -> None:
     assert "Congratulations" in result.stdout, result.stdout
 
 
+def test_a_fresh_clone_can_be_linted(tmp_path: Path) -> None:
+    """There are neither archives nor weights."""
+    workflow = Workflow.create(tmp_path, omitted=())
+    command = [Path(sys.executable).parent / "snakemake", "--lint"]
+    result = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Congratulations" in result.stderr
+
+
 def test_the_manifest_is_rfc_4180(prepared: Path) -> None:
     data = (prepared / "output/manifests/images(1).csv").read_bytes()
     assert data.endswith(b"\r\n")

@@ -1,5 +1,5 @@
 # The main job: one archive, one job. Whether it is to be done is decided by its record (see `zipcrop.job.plan`), and not by
-# what Snakemake remembers: hence `untracked`, and what `prepared_model` does beside.
+# what Snakemake remembers: hence `untracked`, and `agree_with_records`.
 rule crop_archive:
     input:
         model=prepared_model,
@@ -8,10 +8,16 @@ rule crop_archive:
         # knows nothing of. "update" keeps it from deleting the files before the job; see also `leave_results_alone`.
         manifest=update(f"{OUTPUT}/manifests/{{archive}}.csv"),
         record=update(f"{OUTPUT}/manifests/{{archive}}.json"),
+    params:
+        fingerprint=fingerprint,
+        zip=zip_file,
+        refused=refusal,
+        settings=untracked(result_settings()),
+        script=script("crop_archive.py"),
+        output=untracked(OUTPUT),
+        speed=untracked(speed_settings()),
     log:
         "logs/crop/{archive}.log",
-    group:
-        crop_group
     conda:
         "../../envs/zipcrop.yaml"
     threads: cores_per_archive
@@ -19,15 +25,6 @@ rule crop_archive:
         gpu=gpus_per_archive,
         mem_mb=crop_memory,
         runtime=crop_minutes,
-        in_turn=in_turn,
-    params:
-        fingerprint=fingerprint,
-        zip=zip_file,
-        refused=refusal,
-        settings=untracked(settings.affecting_results(config, SCHEMA)),
-        script=script("crop_archive.py"),
-        output=untracked(OUTPUT),
-        speed=untracked(speed_settings()),
     shell:
         # "exec" makes the job Snakemake's own child, so that it notices when Snakemake is gone. With "=", since a name may
         # begin with a dash.

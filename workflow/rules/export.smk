@@ -1,51 +1,41 @@
 # What other tools open: all people in COCO's format and, on request, as YOLO labels.
 rule export_coco:
     input:
-        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
+        # It is made anew whenever a manifest is, and stands for all of them: thousands of inputs would slow Snakemake down.
         summary=rules.summarize.output.summary,
     output:
         annotations=f"{OUTPUT}/summary/annotations.coco.json",
-    log:
-        "logs/export_coco.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         version=EXPORTS_VERSION,
         script=script("export_coco.py"),
         output=untracked(OUTPUT),
-    shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --output={params.output:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
-
-
-rule export_yolo:
-    input:
-        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
-        summary=rules.summarize.output.summary,
-    output:
-        labels=directory(f"{OUTPUT}/summary/yolo"),
     log:
-        "logs/export_yolo.log",
-    group:
-        report_group
+        "logs/export_coco.log",
     conda:
         "../../envs/zipcrop.yaml"
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
+    shell:
+        "python {params.script:q} --output={params.output:q} --log={log:q}"
+
+
+rule export_yolo:
+    input:
+        # It is made anew whenever a manifest is, and stands for all of them: thousands of inputs would slow Snakemake down.
+        summary=rules.summarize.output.summary,
+    output:
+        labels=directory(f"{OUTPUT}/summary/yolo"),
     params:
         version=EXPORTS_VERSION,
         script=script("export_yolo.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/export_yolo.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
     shell:
-        # Shown afterwards, and in vain if the terminal is gone.
-        "python {params.script:q} --output={params.output:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}; cat {log:q} || true"
+        "python {params.script:q} --output={params.output:q} --log={log:q}"

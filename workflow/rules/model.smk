@@ -2,15 +2,15 @@
 checkpoint fetch_weights:
     output:
         "models/{name}.pt",
-    log:
-        "logs/fetch_weights/{name}.log",
-    localrule: True  # nodes of a cluster often have no network
-    conda:
-        "../../envs/zipcrop.yaml"
     params:
         script=script("fetch_weights.py"),
+    log:
+        "logs/fetch_weights/{name}.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True  # nodes of a cluster often have no network
     shell:
-        "python {params.script:q} {output:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --target={output:q} --log={log:q}"
 
 
 wildcard_constraints:
@@ -20,27 +20,30 @@ wildcard_constraints:
 rule prepare_model:
     output:
         "models/prepared/{sha256}/model.json",
-    log:
-        "logs/prepare_model/{sha256}.log",
-    localrule: True
-    conda:
-        "../../envs/zipcrop.yaml"
     params:
-        # Not an input: whatever these weights are called and whenever they came, their content is in the output's path.
+        # No input: the output's path tells their content, and their name and time do not matter.
         weights=untracked(str(WEIGHTS)),
         script=script("prepare_model.py"),
+    log:
+        "logs/prepare_model/{sha256}.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True
     shell:
-        "python {params.script:q} {params.weights:q} {output:q} {wildcards.sha256} > {log:q} 2>&1 ||"
-        " {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --weights={params.weights:q} --target={output:q} --sha256={wildcards.sha256} --log={log:q}"
 
 
-# Once for all archives, those to come included: another model would mean other results.
+# Made once for all archives, also for later ones: another model would give other results.
 rule quantize_model:
     input:
-        # Made anew for the same weights, it is the same.
+        # If it is made anew for the same weights, it is the same.
         model=ancient("models/prepared/{sha256}/model.json"),
     output:
         model="models/prepared/{sha256}/int8-{image_size}/model.json",
+    params:
+        script=script("quantize_model.py"),
+        raw_zips=untracked(config["raw_zips"]),
+        settings=untracked(result_settings()),
     log:
         "logs/quantize_model/{sha256}-{image_size}.log",
     conda:
@@ -49,10 +52,6 @@ rule quantize_model:
     resources:
         mem_mb=quantization_memory,
         runtime=quantization_minutes,
-    params:
-        script=script("quantize_model.py"),
-        raw_zips=untracked(config["raw_zips"]),
-        settings=untracked(settings.affecting_results(config, SCHEMA)),
     shell:
         "python {params.script:q} --model={input.model:q} --target={output.model:q} --raw-zips={params.raw_zips:q}"
-        " --settings={params.settings:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        " --settings={params.settings:q} --log={log:q}"

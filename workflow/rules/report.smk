@@ -16,36 +16,32 @@ LISTS = {
     "duplicates": "Duplicates",
     "failures": "Failures",
 }
-# Those under which they were cropped. To change them does all archives again, and so what follows from them.
+# The limits that the archives were cropped with. Changing them does all archives again, and the report after them.
 picture_limits = untracked("--seconds={seconds} --megapixels={megapixels}".format(**config["limits"]))
 
 
 rule survey:
     input:
-        # Made anew whenever a manifest is: thousands of further inputs would make Snakemake slow.
+        # It is made anew whenever a manifest is, and stands for all of them: thousands of inputs would slow Snakemake down.
         summary=rules.summarize.output.summary,
     output:
         survey=SURVEY,
-    log:
-        "logs/survey.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         version=REPORT_VERSION,
         list_length=config["report"]["list_length"],
         failures_listed=config["report"]["failures_listed"],
         script=script("survey_manifests.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/survey.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
     shell:
         "python {params.script:q} --output={params.output:q} --summary={input.summary:q} --survey={output.survey:q}"
-        " --list-length={params.list_length} --failures-listed={params.failures_listed} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}"
+        " --list-length={params.list_length} --failures-listed={params.failures_listed} --log={log:q}"
 
 
 rule plot:
@@ -53,22 +49,18 @@ rule plot:
         survey=rules.survey.output.survey,
     output:
         *(shown(name, "plots", "svg", "2 Plots", label) for name, label in PLOTS.items()),
+    params:
+        script=script("draw_plots.py"),
+        folder=untracked(f"{OUTPUT}/summary/plots"),
     log:
         "logs/plot.log",
-    group:
-        report_group
     conda:
         "../../envs/zipcrop.yaml"
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
-    params:
-        script=script("draw_plots.py"),
-        folder=untracked(f"{OUTPUT}/summary/plots"),
     shell:
-        "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} > {log:q} 2>&1 ||"
-        " {{ cat {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --survey={input.survey:q} --folder={params.folder:q} --log={log:q}"
 
 
 rule contact_sheets:
@@ -77,17 +69,6 @@ rule contact_sheets:
     output:
         crops=sheets_of("crops", "Crops"),
         photos=sheets_of("photos", "Photos without people"),
-    log:
-        "logs/contact_sheets.log",
-    group:
-        report_group
-    conda:
-        "../../envs/zipcrop.yaml"
-    threads: half_of_the_cores
-    resources:
-        mem_mb=report_memory,
-        runtime=report_minutes,
-        in_turn=in_turn,
     params:
         sampling=json.dumps(
             {key: config["report"][key] for key in ("seed", "sheets", "crops_per_sheet", "photos_per_sheet")}
@@ -95,10 +76,18 @@ rule contact_sheets:
         script=script("draw_sheets.py"),
         output=untracked(OUTPUT),
         limits=picture_limits,
+    log:
+        "logs/contact_sheets.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    threads: half_of_the_cores
+    resources:
+        mem_mb=report_memory,
+        runtime=report_minutes,
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --crops={output.crops:q}"
-        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits} > {log:q} 2>&1"
-        " || {{ cat {log:q} >&2; exit 1; }}"
+        " --photos={output.photos:q} --sampling={params.sampling:q} --threads={threads} {params.limits}"
+        " --log={log:q}"
 
 
 rule pages:
@@ -108,22 +97,19 @@ rule pages:
         shown("archives", "pages", "html", "1 Archives", "All archives, to sort and to search"),
         *(shown(name, "pages", "html", "4 To look at twice", label) for name, label in LISTS.items()),
         shown("provenance", "pages", "html", "5 Provenance", "Weights, settings, versions, fingerprints"),
+    params:
+        script=script("write_pages.py"),
+        output=untracked(OUTPUT),
+        limits=picture_limits,
+        folder=untracked(f"{OUTPUT}/summary/pages"),
     log:
         "logs/pages.log",
-    group:
-        report_group
     conda:
         "../../envs/zipcrop.yaml"
     threads: half_of_the_cores
     resources:
         mem_mb=report_memory,
         runtime=report_minutes,
-        in_turn=in_turn,
-    params:
-        script=script("write_pages.py"),
-        output=untracked(OUTPUT),
-        limits=picture_limits,
-        folder=untracked(f"{OUTPUT}/summary/pages"),
     shell:
         "python {params.script:q} --survey={input.survey:q} --output={params.output:q} --folder={params.folder:q}"
-        " --threads={threads} {params.limits} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
+        " --threads={threads} {params.limits} --log={log:q}"

@@ -1,5 +1,5 @@
-# `upload_to`: results go into an object store, too. Not as storage outputs of Snakemake's: it deletes a bucket that it has
-# emptied, and what it puts there can be seen half done.
+# With `upload_to`, results go into an object store, too. They are no storage outputs, since Snakemake deletes a bucket that it
+# has emptied, and shows files there before all of an archive's are complete.
 limit_uploads()
 
 
@@ -8,41 +8,40 @@ rule upload_archive:
         rules.crop_archive.output,
     output:
         done=f"{OUTPUT}/.uploaded/{{archive}}.json",
+    params:
+        url=config["upload_to"].rstrip("/"),
+        script=script("upload_results.py"),
+        output=untracked(OUTPUT),
     log:
         "logs/upload/{archive}.log",
-    localrule: True
     conda:
         "../../envs/zipcrop.yaml"
+    localrule: True
     # It waits for the network, while the next archive is done on all cores.
     threads: 0
     resources:
         upload=1,
-    params:
-        url=config["upload_to"].rstrip("/"),
-        script=script("upload_results.py"),
-        output=untracked(OUTPUT),
     shell:
         "python {params.script:q} --archive={wildcards.archive:q} --output={params.output:q} --url={params.url:q}"
-        " --done={output.done:q} > {log:q} 2>&1 || {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        " --done={output.done:q} --log={log:q}"
 
 
 rule upload_summary:
     input:
-        summaries(),
+        summaries,
     output:
         done=f"{OUTPUT}/.uploaded.json",
-    log:
-        "logs/upload_summary.log",
-    localrule: True
-    conda:
-        "../../envs/zipcrop.yaml"
-    threads: 0
-    resources:
-        upload=1,
     params:
         url=config["upload_to"].rstrip("/"),
         script=script("upload_results.py"),
         output=untracked(OUTPUT),
+    log:
+        "logs/upload_summary.log",
+    conda:
+        "../../envs/zipcrop.yaml"
+    localrule: True
+    threads: 0
+    resources:
+        upload=1,
     shell:
-        "python {params.script:q} --output={params.output:q} --url={params.url:q} --done={output.done:q} > {log:q} 2>&1 ||"
-        " {{ tail -n 1 {log:q} >&2; exit 1; }}"
+        "python {params.script:q} --output={params.output:q} --url={params.url:q} --done={output.done:q} --log={log:q}"

@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from zipcrop.errors import run_script
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -13,7 +13,9 @@ def main() -> None:
     import json
 
     from zipcrop.job import run
+    from zipcrop.job.task import Job
     from zipcrop.process import orphan
+    from zipcrop.settings import Settings, Speed
 
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("archive", "zip", "fingerprint"):
@@ -29,7 +31,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     # Snakemake's end must be the job's, too, or it would get in the way of the next run.
     orphan.end_with_parent()
-    run.run(run.Job(**options.pop("speed"), **options))
+    settings, speed = Settings.from_flat(options.pop("settings")), Speed(**options.pop("speed"))
+    run.run(Job(**options, settings=settings, speed=speed))
 
 
 # Spawned workers import this file again: without the guard each would start workers of its own, for ever.

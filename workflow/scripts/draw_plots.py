@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from zipcrop import files
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.report import plots, survey_file
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -19,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="failure")

@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -37,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="failure")

@@ -1,10 +1,17 @@
-"""Fetches official weights by name. usage: fetch_weights.py models/NAME.pt"""
+"""Fetches official weights. Called by the checkpoint fetch_weights."""
 
-import sys
+import argparse
 from pathlib import Path
 
-from zipcrop.errors import run_script
 from zipcrop.prepare.fetch import fetch
+from zipcrop.script import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", required=True, type=Path, help="where to put the weights; its name says which")
+    fetch(parser.parse_args().target)
+
 
 if __name__ == "__main__":
-    run_script(lambda: fetch(Path(sys.argv[1])))
+    run_script(main, shown="error")

@@ -1,12 +1,23 @@
-"""Checks weights and converts them for the engines. usage: prepare_model.py WEIGHTS.pt FOLDER/model.json [SHA256]
+"""Checks weights and converts them for the engines. Called by the rule prepare_model."""
 
-The SHA256, or its beginning, is what the weights had when the run began."""
-
-import sys
+import argparse
 from pathlib import Path
 
-from zipcrop.errors import run_script
-from zipcrop.prepare.convert import prepare
+from zipcrop.script import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True, type=Path)
+    parser.add_argument("--target", required=True, type=Path, help="the model.json to write")
+    parser.add_argument("--sha256", default="", help="what the weights' SHA-256 began with when the run began")
+    options = parser.parse_args()
+
+    # Here, since ultralytics prints when it is imported, which is for the log.
+    from zipcrop.prepare.convert import prepare
+
+    prepare(options.weights, options.target, options.sha256)
+
 
 if __name__ == "__main__":
-    run_script(lambda: prepare(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
+    run_script(main, shown="error")

@@ -5,10 +5,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from zipcrop.archive import catalog
-from zipcrop.errors import ResultsError, machine_faults, run_script
-from zipcrop.job import staging
+from zipcrop.errors import ResultsError, machine_faults
+from zipcrop.job import staged
 from zipcrop.results import layout, summary
 from zipcrop.results.prune import remove
+from zipcrop.script import run_script
 from zipcrop.terminal import say
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     live = catalog.find_archives(options.raw_zips)
     with machine_faults(f"deleting results in {options.output}"):
         prune(options.output, live, options.upload_to)
-        staging.sweep(options.output, live)
+        staged.sweep(options.output, live)
 
 
 def prune(output: Path, live: Collection[str], upload_to: str) -> None:
@@ -47,4 +48,4 @@ def prune(output: Path, live: Collection[str], upload_to: str) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="all")

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from zipcrop.archive import catalog
-from zipcrop.archive.reader import Limits
-from zipcrop.errors import run_script
 from zipcrop.prepare import quantize
+from zipcrop.script import run_script
+from zipcrop.settings import Settings
 
 
 def main() -> None:
@@ -17,18 +17,10 @@ def main() -> None:
     parser.add_argument("--raw-zips", required=True)
     parser.add_argument("--settings", required=True, type=json.loads)
     options = parser.parse_args()
-    limits = Limits(*(options.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
-    archives = [found.place for found in catalog.find_archives(options.raw_zips).values()]
-    quantize.quantize(
-        options.model,
-        options.target,
-        archives,
-        options.settings["image_size"],
-        limits,
-        options.settings["limits.seconds"],
-    )
+    archives = [found.location for found in catalog.find_archives(options.raw_zips).values()]
+    quantize.quantize(options.model, options.target, archives, Settings.from_flat(options.settings))
 
 
 # Photos are decoded in a spawned process, which imports this file again.
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="error")

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from zipcrop.archive import catalog
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.results import manifest, summary
+from zipcrop.script import run_script
 from zipcrop.terminal import say
 
 MOST_LINES = 20
@@ -17,9 +18,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     options = parser.parse_args()
     live = catalog.find_archives(options.raw_zips)
-    # One that came while the run was under way has no manifest; the next run does it.
+    # An archive that came while the run was under way has no manifest yet; the next run does it.
     archives = {
-        archive: found.place for archive, found in live.items() if manifest.path(options.output, archive).exists()
+        archive: found.location for archive, found in live.items() if manifest.path(options.output, archive).exists()
     }
     with machine_faults(f"summarizing {options.output}"):
         table, failures, warnings = summary.summarize(options.output, archives)
@@ -45,4 +46,4 @@ def show(title: str, lines: list[str], advice: str) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="all")

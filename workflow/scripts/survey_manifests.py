@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.report import survey, survey_file
 from zipcrop.results import summary
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -22,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="failure")

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from zipcrop import files
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
 from zipcrop.results import layout, upload
+from zipcrop.script import run_script
 from zipcrop.terminal import say
 
 
@@ -17,9 +18,10 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--done", required=True, type=Path, help="file to write when all is there")
     options = parser.parse_args()
+    others: list[str] = []
     with machine_faults(f"uploading from {options.output}"):
         if options.archive is None:
-            count, others = upload.summaries(options.output, options.url), []
+            count = upload.summaries(options.output, options.url)
         else:
             count, others = upload.archive(options.output, options.archive, options.url)
         with files.whole(options.done) as part:
@@ -30,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="error")

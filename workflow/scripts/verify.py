@@ -5,8 +5,9 @@ import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zipcrop.errors import MachineError, run_script
+from zipcrop.errors import MachineError
 from zipcrop.results import layout, manifest, verify
+from zipcrop.script import run_script
 from zipcrop.terminal import say
 
 MOST_LINES = 20
@@ -38,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="all")

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from zipcrop.errors import machine_faults, run_script
+from zipcrop.errors import machine_faults
+from zipcrop.script import run_script
 
 
 def main() -> None:
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, shown="failure")

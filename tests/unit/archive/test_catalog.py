@@ -18,8 +18,8 @@ def archive(folder: Path, name: str, content: bytes = b"x") -> Path:
     return make_zip(folder / name, [("a.jpg", content)])
 
 
-def places(folder: Path) -> dict[str, str]:
-    return {archive: found.place for archive, found in catalog.find_archives(str(folder)).items()}
+def locations(folder: Path) -> dict[str, str]:
+    return {archive: found.location for archive, found in catalog.find_archives(str(folder)).items()}
 
 
 def test_finds_archives_in_any_case_and_in_subfolders_in_natural_order(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_finds_archives_in_any_case_and_in_subfolders_in_natural_order(tmp_path:
         archive(tmp_path, name)
     (tmp_path / "readme.txt").write_text("")
     (tmp_path / "folder.zip").mkdir()
-    assert places(tmp_path) == {
+    assert locations(tmp_path) == {
         "images(2)": str(tmp_path / "images(2).ZIP"),
         "images(10)": str(tmp_path / "images(10).zip"),
         "sub dir/ümlaut [x]": str(tmp_path / "sub dir/ümlaut [x].Zip"),
@@ -45,7 +45,7 @@ def test_follows_links_but_not_in_circles(tmp_path: Path) -> None:
 
 def test_a_folder_called_like_an_archive_is_a_folder(tmp_path: Path) -> None:
     archive(tmp_path / "folder.zip", "a.zip")
-    assert places(tmp_path) == {"folder.zip/a": str(tmp_path / "folder.zip" / "a.zip")}
+    assert locations(tmp_path) == {"folder.zip/a": str(tmp_path / "folder.zip" / "a.zip")}
 
 
 def test_what_is_no_file_is_found_so_that_its_failure_is_told(tmp_path: Path) -> None:
@@ -100,20 +100,23 @@ def test_an_archive_with_a_bad_name_is_refused_and_stops_no_other(tmp_path: Path
     archive(tmp_path, name)
     archive(tmp_path, "good.zip")
     ((made_up, reason),) = refused(tmp_path).items()
-    assert said in reason and reason.endswith("; rename it")
-    assert set(places(tmp_path)) == {"good", made_up}
-    assert catalog._refusal(f"{made_up}.zip") == "" and ids.safe_archive_id(name[:-4]) == made_up
-    shown = places(tmp_path)[made_up]
-    assert shown.isprintable() and shown.lower().endswith(".zip")
+    assert said in reason
+    assert reason.endswith("; rename it")
+    assert set(locations(tmp_path)) == {"good", made_up}
+    assert catalog._refusal(f"{made_up}.zip") == ""
+    assert ids.safe_archive_id(name[:-4]) == made_up
+    shown = locations(tmp_path)[made_up]
+    assert shown.isprintable()
+    assert shown.lower().endswith(".zip")
 
 
 def test_all_bad_names_are_told_at_once(tmp_path: Path) -> None:
     for name, _ in BAD_NAMES:
         archive(tmp_path, name)
-    shutil.copy(archive(tmp_path, "good.zip"), os.fsencode(tmp_path) + b"/caf\xe9.zip")
+    shutil.copy(archive(tmp_path, "good.zip"), tmp_path / os.fsdecode(b"caf\xe9.zip"))
     reasons = refused(tmp_path)
     assert len(reasons) == len(BAD_NAMES) + 1
-    (shown,) = (place for place in places(tmp_path).values() if "caf" in place)
+    (shown,) = (location for location in locations(tmp_path).values() if "caf" in location)
     assert shown.endswith(r"caf\xe9.zip")
     assert "has a name that is not UTF-8; rename it" in reasons.values()
 
@@ -122,14 +125,14 @@ def test_a_made_up_id_takes_nobodys(tmp_path: Path) -> None:
     archive(tmp_path, "a{b}.zip")
     (made_up,) = refused(tmp_path)
     archive(tmp_path, f"{made_up}.zip")
-    assert places(tmp_path)[made_up] == str(tmp_path / f"{made_up}.zip")
-    assert len(places(tmp_path)) == 2
+    assert locations(tmp_path)[made_up] == str(tmp_path / f"{made_up}.zip")
+    assert len(locations(tmp_path)) == 2
 
 
 def test_names_that_a_file_system_may_take_for_one_get_different_ids(tmp_path: Path) -> None:
     for name in ("a.zip", "a.ZIP", "A.zip", "f\u00fcr/x.zip", "fu\u0308r/X.zip"):
         archive(tmp_path, name)
-    assert sorted(places(tmp_path)) == sorted(["A", "a~2", "a~3", "fu\u0308r/X", "f\u00fcr/x~2"])
+    assert sorted(locations(tmp_path)) == sorted(["A", "a~2", "a~3", "fu\u0308r/X", "f\u00fcr/x~2"])
 
 
 @pytest.mark.parametrize(

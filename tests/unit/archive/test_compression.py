@@ -25,10 +25,8 @@ def test_what_zipfile_compresses(method: int) -> None:
 @pytest.mark.parametrize("method", [8, 12, 14])
 @pytest.mark.parametrize("data", [b"\xff" * 100, bytes(100), b"\t\x14\5\0\xff\xff\xff\xff\xff" + b"\xff" * 50])
 def test_damage_is_told(method: int, data: bytes) -> None:
-    try:
-        assert compression.decompress(data, method, 1000) != CONTENT[:1000]
-    except compression.DamagedData as damage:
-        assert str(damage)
+    with pytest.raises(compression.DamagedData, match=r"[Ii]nvalid|no LZMA properties"):
+        compression.decompress(data, method, 1000)
 
 
 @pytest.mark.parametrize(("method", "name"), [(9, "deflate64"), (93, "zstd"), (95, "xz"), (98, "PPMd"), (42, "42")])

@@ -13,10 +13,11 @@ import pytest
 
 from helpers.files import make_zip
 from helpers.photos import encoded
-from zipcrop.archive import directory
+from zipcrop.archive import directory, entry
 from zipcrop.archive.directory import Directory, locate
-from zipcrop.archive.reader import Archive, ArchiveError, Limits
+from zipcrop.archive.reader import Archive, ArchiveError
 from zipcrop.archive.source import LocalFile
+from zipcrop.settings import Limits
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def test_blocks_end_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names = [f"{'n' * (index % 97)}{index}.jpg" for index in range(5000)]
     path = make_zip(tmp_path / "a.zip", [(name, b"") for name in names])
     monkeypatch.setattr(directory, "_BLOCK", 1009)
-    monkeypatch.setattr(directory, "_LONGEST_ENTRY", 200)
+    monkeypatch.setattr(entry, "LONGEST", 200)
     with opened(path) as reader:
         assert [entry.name for entry in Directory(reader, 5000)] == names
 
@@ -99,11 +100,11 @@ def test_room_ends_where_the_next_local_header_begins_in_whatever_order(tmp_path
 def test_a_comment_may_look_like_an_end_record(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", [("a.jpg", b"x")])
     with opened(path) as reader:
-        place = locate(reader)
+        extent = locate(reader)
     with zipfile.ZipFile(path, "a") as file:
         file.comment = b"PK\5\6" + bytes(30) + b"PK\5\6"
     with opened(path) as reader:
-        assert locate(reader).start == place.start
+        assert locate(reader).start == extent.start
 
 
 @pytest.mark.parametrize("longer", [0, 24])
@@ -138,5 +139,5 @@ def test_more_than_4_gib_without_zip64_as_macos_packs_them(tmp_path: Path) -> No
     with (tmp_path / "a.zip").open("r+b") as file:
         file.seek(film + 2**32)
         file.write(data[film:])
-    with Archive(str(tmp_path / "a.zip"), Limits(1, 1, 10)) as archive:
-        assert [archive.read(index) for index in (0, 2)] == [photo, photo]
+    with Archive(str(tmp_path / "a.zip"), Limits(1, 1, 10, 120)) as archive:
+        assert [archive.read(archive.entry(index)) for index in (0, 2)] == [photo, photo]

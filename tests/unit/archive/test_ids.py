@@ -36,8 +36,8 @@ def test_ids_of_archives_are_unique_and_no_folders(parts: list[list[str]]) -> No
     assert not set(keys) & folders_of([folded(path) for path in ids])
     wished = [folded(path) for path in paths]
     folders = folders_of(wished)
-    for place, (path, found) in enumerate(zip(paths, ids, strict=True)):
-        has_twin = wished[place] in wished[:place] or wished[place] in folders
+    for position, (path, found) in enumerate(zip(paths, ids, strict=True)):
+        has_twin = wished[position] in wished[:position] or wished[position] in folders
         assert (found != path) == has_twin
         stem, _, number = found.rpartition("~")
         assert found == path or (stem == path and number.isdecimal() and int(number) >= 2)

@@ -125,7 +125,8 @@ def test_the_state_is_another_after_anything_that_may_have_changed_the_content(t
         path.write_bytes(path.read_bytes())
         states.append(reader.state())
         assert LocalZip(str(path)).state() == states[1]
-        shutil.copy2(path, tmp_path / "copy.zip").replace(path)
+        shutil.copy2(path, tmp_path / "copy.zip")
+        (tmp_path / "copy.zip").replace(path)
         states.append(LocalZip(str(path)).state())
         assert reader.state() != states[2]
     os.truncate(path, 50)
@@ -139,8 +140,8 @@ def test_the_state_of_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.zip").symlink_to("nowhere.zip")
     (tmp_path / "loop.zip").symlink_to("loop.zip")
     (tmp_path / "file").touch()
-    for place in ("a.zip", "loop.zip", "gone.zip", "file/a.zip"):
-        assert LocalZip(str(tmp_path / place)).state() is None
+    for name in ("a.zip", "loop.zip", "gone.zip", "file/a.zip"):
+        assert LocalZip(str(tmp_path / name)).state() is None
     os.mkfifo(tmp_path / "pipe.zip")
     assert LocalZip(str(tmp_path / "pipe.zip")).state() is not None
     with pytest.raises(OSError, match="File name too long"):

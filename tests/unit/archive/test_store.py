@@ -29,7 +29,7 @@ def test_archives_below_a_folder_are_found(store: Store) -> None:
     store.put("raw", "my photos of last year/c.zip", b"")
     found = catalog.find_archives("s3://raw/my photos/")
     assert list(found) == ["a", "b/images (1)", "b/é?#%", "images(9)", "images(10)"]
-    assert found["b/images (1)"].place == "s3://raw/my photos/b/images (1).ZIP"
+    assert found["b/images (1)"].location == "s3://raw/my photos/b/images (1).ZIP"
     assert found["b/é?#%"].size() == len("b/é?#%.zip".encode())
     assert len(catalog.find_archives("s3://raw")) == 6
 
@@ -50,8 +50,9 @@ def test_names_that_no_folder_could_have_are_refused(store: Store, key: str) -> 
     store.put("raw", "good.zip", b"x")
     found = catalog.find_archives("s3://raw")
     ((made_up, refused),) = ((archive, at) for archive, at in found.items() if archive != "good")
-    assert isinstance(refused, RefusedZip) and refused.refusal.endswith("rename it")
-    assert refused.place == f"s3://raw/{key}"
+    assert isinstance(refused, RefusedZip)
+    assert refused.refusal.endswith("rename it")
+    assert refused.location == f"s3://raw/{key}"
     assert {"", ".", ".."}.isdisjoint(made_up.split("/"))
 
 
@@ -118,7 +119,7 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(store: Store, monkeypatc
     store.put("raw", "a.zip", b"content")
     really_read = StoredObject._read
     waits: list[float] = []
-    monkeypatch.setattr(object_store.time, "sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
 
     def fail(times: int) -> None:
         left = iter(range(times))
@@ -280,7 +281,7 @@ def test_other_bytes_than_were_asked_for_are_the_stores_fault(
     answer: Any, said: str, tries: int, odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(object_store.time, "sleep", waits.append)
+    monkeypatch.setattr("time.sleep", waits.append)
     store = odd_store(answer)
     with pytest.raises(MachineError) as error:
         StoredZip("s3://raw/a.zip").open().read_at(10, 50)
@@ -294,7 +295,7 @@ def test_other_bytes_than_were_asked_for_are_the_stores_fault(
 def test_answers_that_are_cut_off_are_the_stores_fault(
     odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     store = odd_store(part("bytes {first}-{last}/100", 10, sent=5))
     with pytest.raises(MachineError, match=r"while reading s3://raw/a\.zip; see that the store can be reached"):
         StoredZip("s3://raw/a.zip").open().read_at(10, 50)
@@ -315,11 +316,11 @@ def test_a_store_that_sends_everything_is_not_listened_to(
 def test_a_store_that_does_not_tell_the_etag_cannot_be_used(
     odd_store: Callable[..., OddStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def do_HEAD(handler: BaseHTTPRequestHandler) -> None:
+    def without_etag(handler: BaseHTTPRequestHandler) -> None:
         head(handler, 200, {"Content-Length": 100})
 
     store = odd_store(everything)
-    monkeypatch.setattr(store.RequestHandlerClass, "do_HEAD", do_HEAD)
+    monkeypatch.setattr(store.RequestHandlerClass, "do_HEAD", without_etag)
     with pytest.raises(MachineError, match=r"the store does not tell ETag and size of s3://raw/a\.zip; use another"):
         StoredZip("s3://raw/a.zip").fingerprint()
 

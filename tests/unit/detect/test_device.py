@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from zipcrop.detect import device
 from zipcrop.errors import MachineError
 from zipcrop.process import gpu
 from zipcrop.process.gpu import GPU
+from zipcrop.settings import DeviceSetting, EngineSetting, Speed
+
+
+def speed(device: DeviceSetting, engine: EngineSetting) -> Speed:
+    return Speed(device, engine, batch=16, workers="auto", gpus_per_archive=1)
+
 
 TWO = [GPU("0", "GPU-a"), GPU("1", "GPU-b")]
 
@@ -23,21 +31,25 @@ TWO = [GPU("0", "GPU-a"), GPU("1", "GPU-b")]
     ],
 )
 def test_choice(
-    gpus: list[GPU], wanted_device: str, wanted_engine: str, chosen: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    gpus: list[GPU],
+    wanted_device: DeviceSetting,
+    wanted_engine: EngineSetting,
+    chosen: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gpu, "visible", lambda: gpus)
-    assert device.choose(wanted_device, wanted_engine, "f32") == chosen
+    assert device.choose(speed(wanted_device, wanted_engine), "f32") == chosen
 
 
 def test_int8_is_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "visible", lambda: TWO)
-    assert device.choose("auto", "auto", "int8") == ("cpu", "openvino")
+    assert device.choose(speed("auto", "auto"), "int8") == ("cpu", "openvino")
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "visible", list)
     with pytest.raises(MachineError, match="no GPU to be seen; set device to auto or cpu"):
-        device.choose("cuda", "auto", "f32")
+        device.choose(speed("cuda", "auto"), "f32")
 
 
 @pytest.mark.parametrize(
@@ -57,5 +69,5 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (2, "cuda", 64, 2, 2),
     ],
 )
-def test_worker_count(workers: int | str, kind: device.Device, threads: int, gpus: int, count: int) -> None:
+def test_worker_count(workers: int | Literal["auto"], kind: device.Device, threads: int, gpus: int, count: int) -> None:
     assert device.worker_count(workers, kind, threads, gpus) == count

@@ -18,8 +18,8 @@ from helpers.project import ROOT, WEIGHTS
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import MachineError
+from zipcrop.settings import Thresholds
 
 THRESHOLDS = Thresholds(confidence=0.1, iou=0.7, max_detections=300)
 

@@ -11,9 +11,9 @@ from helpers.files import flip
 from zipcrop.detect import engine
 from zipcrop.detect import model as prepared
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import ModelError
 from zipcrop.prepare import convert
+from zipcrop.settings import Thresholds
 
 FILES = ("weights.pt", "openvino.xml", "openvino.bin")
 THRESHOLDS = Thresholds(confidence=0.1, iou=0.7, max_detections=300)

@@ -14,7 +14,7 @@ from helpers.files import flip
 from zipcrop.detect import engine, network_cache
 from zipcrop.detect import model as prepared
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
+from zipcrop.settings import Thresholds
 
 THRESHOLDS = Thresholds(confidence=0.1, iou=0.7, max_detections=300)
 

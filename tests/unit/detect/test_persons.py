@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zipcrop.detect.persons import SCORE_FLOOR, Thresholds, select
+from zipcrop.detect.persons import select
+from zipcrop.settings import SCORE_FLOOR, Thresholds
 
 THRESHOLDS = Thresholds(confidence=0.25, iou=0.7, max_detections=300)
 

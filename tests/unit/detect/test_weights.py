@@ -211,7 +211,8 @@ def test_what_weights_say_of_their_training_is_refused_or_does_not_matter(
 
 def prepare(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs the workflow's script, without a network, on weights that it refuses in one sentence."""
-    command = [sys.executable, ROOT / "workflow/scripts/prepare_model.py", path, folder / "prepared" / "model.json"]
+    command = [sys.executable, ROOT / "workflow/scripts/prepare_model.py", f"--weights={path}"]
+    command.append(f"--target={folder / 'prepared' / 'model.json'}")
     environment = {**os.environ, **without_network(folder / "guard")}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 1

@@ -9,11 +9,12 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import MutableSequence, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
-from zipcrop.job.worker import OUT_OF_MEMORY
+from zipcrop.job import channel
+from zipcrop.job.entry import Shared
 from zipcrop.process.gpu import Lease
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Board
@@ -45,19 +46,16 @@ class FakeTask:
     stuck_engine: bool = False
     chunk: int = 8
     threads: int = 1
-    log: Path = Path("some.log")
-    zip: str = "some.zip"
+
+    @property
+    def job(self) -> SimpleNamespace:
+        """The parts of the job that the pool looks at."""
+        limits = SimpleNamespace(seconds=self.seconds)
+        return SimpleNamespace(log=Path("some.log"), zip="some.zip", settings=SimpleNamespace(limits=limits))
 
 
-def fake_worker(
-    connection: Connection,
-    slots: Sequence[int],
-    account: tuple[MutableSequence[float], int],
-    task: FakeTask,
-    lease: Lease | None,
-    careful: bool,
-) -> None:
-    board, overtime = Board(slots), Overtime(*account, task.seconds)
+def fake_worker(connection: Connection, shared: Shared, task: FakeTask, lease: Lease | None, careful: bool) -> None:
+    board, overtime = Board(shared.board), Overtime(shared.account, shared.slot, task.seconds)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:
@@ -76,7 +74,7 @@ def fake_worker(
             assert name == NAMES[index]
             if index in task.deadly | task.out_of_memory | task.killed and dies(task):
                 if index in task.out_of_memory:
-                    os._exit(OUT_OF_MEMORY)
+                    os._exit(channel.OUT_OF_MEMORY)
                 os.kill(os.getpid(), signal.SIGSEGV if index in task.deadly else signal.SIGKILL)
             if index in task.hanging:
                 with board.member(index), overtime.spent(index in task.far_more):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -11,16 +12,19 @@ from typing import Any
 import pytest
 
 from helpers.files import make_zip
+from helpers.job import SETTINGS as TEST_SETTINGS
 from zipcrop import RESULTS_VERSION, files
 from zipcrop.archive import catalog
 from zipcrop.archive.source import LocalFile
-from zipcrop.job import plan, staging
+from zipcrop.job import plan, staged
 from zipcrop.job.plan import NEW, Plan, Wanted
 from zipcrop.job.staging import Staging
 from zipcrop.results import manifest, soundness
 from zipcrop.results.manifest import Content, Outcome
+from zipcrop.settings import Settings
 
-SETTINGS = {"confidence": 0.25, "crop.padding": 0}
+SETTINGS = Settings.from_flat(TEST_SETTINGS)
+OTHERS = Settings.from_flat({**TEST_SETTINGS, "confidence": 0.3})
 WANTED = Wanted("best.pt", "ab" * 32, "", SETTINGS)
 CONTENTS = {
     "Person/{}/x_0.jpg": b"a crop",
@@ -51,13 +55,13 @@ def publish(output: Path, archive: str, fingerprint: str, **record: Any) -> None
         for outcome, data in zip(outcomes, CONTENTS.values(), strict=True):
             files.create(staged.folder / outcome.file, data)
         rows = [
-            {"archive": archive, "member_index": outcome.index, "status": outcome.status, "file": outcome.file}
+            manifest.Row(archive, member_index=outcome.index, status=outcome.status, file=outcome.file)
             for outcome in outcomes
         ]
         made = {
             "fingerprint": fingerprint,
             "model": {"name": "best.pt", "sha256": WANTED.sha256, "quantized": ""},
-            "settings": SETTINGS,
+            "settings": SETTINGS.flat(),
             "versions": {"results": str(RESULTS_VERSION)},
         }
         staged.publish(rows, outcomes, {**made, **record})
@@ -94,9 +98,7 @@ def test_a_new_archive_and_other_content(output: Path) -> None:
         (Wanted("best.pt", "cd" * 32, "", SETTINGS), "other weights"),
         (Wanted("best.pt", "ab" * 32, "other", SETTINGS), "other weights"),
         (Wanted("other.pt", "", "", SETTINGS), "other weights"),
-        (Wanted("best.pt", "ab" * 32, "", {**SETTINGS, "confidence": 0.3}), "another confidence"),
-        (Wanted("best.pt", "ab" * 32, "", {**SETTINGS, "new": 1}), "another new"),
-        (Wanted("best.pt", "ab" * 32, "", {**SETTINGS, "new": 1}, {"new": 2}), "another new"),
+        (Wanted("best.pt", "ab" * 32, "", OTHERS), "another confidence"),
     ],
 )
 def test_what_is_made_with_something_else_is_done_again(output: Path, wanted: Wanted, reason: str) -> None:
@@ -108,12 +110,18 @@ def test_what_is_made_with_something_else_is_done_again(output: Path, wanted: Wa
     [
         Wanted("copy.pt", "ab" * 32, "", SETTINGS),
         Wanted("best.pt", "", "", SETTINGS),
-        Wanted("best.pt", "ab" * 32, "", {**SETTINGS, "confidence": 0.25, "new": 1}, {"new": 1}),
     ],
-    ids=["weights of another name", "weights that are not there", "a setting that there was not"],
+    ids=["weights of another name", "weights that are not there"],
 )
 def test_what_is_the_same_is_not_done_again(output: Path, wanted: Wanted) -> None:
     assert make(output, wanted).pending == {}
+
+
+def test_a_record_that_is_older_than_a_setting_stands_for_its_default(output: Path) -> None:
+    change_record(output, "a", lambda record: record["settings"].pop("confidence"))
+    assert make(output).pending == {"a": "another confidence"}
+    assert make(output, dataclasses.replace(WANTED, defaults=OTHERS)).pending == {"a": "another confidence"}
+    assert make(output, dataclasses.replace(WANTED, defaults=SETTINGS)).pending == {}
 
 
 def test_another_version_of_the_results(output: Path) -> None:
@@ -300,7 +308,7 @@ def test_what_never_could_be_read_is_new(output: Path) -> None:
 
 
 def test_what_is_forced_is_done_again(output: Path) -> None:
-    staging.force(output, "a")
+    staged.force(output, "a")
     assert make(output).pending == {"a": "being forced"}
 
 

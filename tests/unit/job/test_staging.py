@@ -15,9 +15,10 @@ from helpers.output import files_below
 from zipcrop import files
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.files import remove_with_empty_parents
-from zipcrop.job import staging as staging_module
-from zipcrop.job.staging import Staging, force, forced, has_leftovers, sweep
-from zipcrop.results import manifest
+from zipcrop.job import staged
+from zipcrop.job.staged import force, forced, has_leftovers, sweep
+from zipcrop.job.staging import Staging
+from zipcrop.results import manifest, soundness
 from zipcrop.results.manifest import Content, Outcome, Person
 
 PERSON = Outcome(
@@ -255,7 +256,7 @@ def test_a_forced_archive_is_forced_until_it_is_published(tmp_path: Path) -> Non
 def killed_before_it_removed_what_was_staged(output: Path) -> None:
     """Publishes results, but leaves their staging folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging_module, "_remove_staged", lambda folder: None)
+        patch.setattr(staged, "remove", lambda folder: None)
         published(output)
 
 
@@ -312,8 +313,8 @@ def test_the_next_run_sees_what_a_kill_while_sweeping_left(
             context.setattr(os, name, until_killed(getattr(os, name)))
         with pytest.raises(KeyboardInterrupt):
             sweep(tmp_path)
-    staged = [path for path in (tmp_path / ".staging").rglob("*") if path.is_file()]
-    assert has_leftovers(tmp_path) == bool(staged)
+    left_over = [path for path in (tmp_path / ".staging").rglob("*") if path.is_file()]
+    assert has_leftovers(tmp_path) == bool(left_over)
     sweep(tmp_path)
     assert not has_leftovers(tmp_path) and not list((tmp_path / ".staging").rglob("lock"))
     assert sorted(held(tmp_path)) == RESULTS
@@ -359,7 +360,7 @@ def test_after_a_start_of_the_system_lengths_prove_nothing(tmp_path: Path, monke
         staging.resume()
         write(staging, PERSON, NO_PERSON)
         fill_with_zeros(staging.folder / "Person/a/x_0.jpg")
-    monkeypatch.setattr(staging_module.soundness, "boot", lambda: "another one")
+    monkeypatch.setattr(soundness, "boot", lambda: "another one")
     with Staging(tmp_path, "a", "key") as staging:
         assert list(staging.resume()[0]) == [4]
 

@@ -17,7 +17,8 @@ def test_prepared_model(model_json: Path) -> None:
     assert (model.task, model.classes, model.person, model.stride) == ("detect", ["person"], 0, 32)
     assert model.sha256 == sha256(WEIGHTS)
     assert Path(model.weights).read_bytes() == WEIGHTS.read_bytes()
-    assert Path(model.openvino).exists() and Path(model.openvino).with_suffix(".bin").exists()
+    assert Path(model.openvino).exists()
+    assert Path(model.openvino).with_suffix(".bin").exists()
     assert not Path(json.loads(model_json.read_text())["openvino"]).is_absolute()
 
 

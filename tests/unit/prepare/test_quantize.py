@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 
 from helpers.files import flip, make_zip
-from helpers.job import IMAGE_SIZE
+from helpers.job import IMAGE_SIZE, SETTINGS
 from helpers.photos import encoded
-from zipcrop.archive.reader import Limits
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model, is_whole
-from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import ModelError
-from zipcrop.image.codec import ImageError, decode
+from zipcrop.image import codec, formats
+from zipcrop.image.formats import ImageError
 from zipcrop.prepare import quantize
+from zipcrop.settings import Limits, Settings, Thresholds
 
-LIMITS = Limits(256, 100, 1000)
+LIMITS = Limits(256, 100, 1000, 120)
+TEST_SETTINGS = Settings.from_flat(SETTINGS)
 
 
-def decode_or_none(data: bytes) -> np.ndarray | None:
+def decoded(name: str, data: bytes) -> np.ndarray:
+    return codec.decode(data, formats.identify(name, data))
+
+
+def decode_or_none(name: str, data: bytes) -> np.ndarray | None:
     try:
-        return decode(data)
+        return decoded(name, data)
     except ImageError:
         return None
 
@@ -35,7 +40,7 @@ def test_the_sample_is_seeded_even_and_passes_over_what_is_bad(tmp_path: Path) -
     for number in range(3):
         members = [(f"{k}.png", encoded("empty", ".png", scale=0.1 + 0.01 * (10 * number + k))) for k in range(6)]
         for name, data in members:
-            sizes[decode(data).shape] = number, name
+            sizes[decoded(name, data).shape] = number, name
         path = make_zip(tmp_path / f"{number}.zip", [*members, ("bad.jpg", b"no photo"), ("a.txt", b"text")])
         archives.append(str(path))
     (tmp_path / "bad.zip").write_bytes(b"no archive")
@@ -65,15 +70,16 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
     members = [(f"{number}.jpg", encoded(name, scale=scale)) for number, (name, scale) in enumerate(names)]
     archives = [str(make_zip(tmp_path / "photos.zip", members))]
     target = folder / "int8" / "model.json"
-    quantize.quantize(folder / "model.json", target, archives, IMAGE_SIZE, LIMITS, 120)
+    quantize.quantize(folder / "model.json", target, archives, TEST_SETTINGS)
     int8, f32 = Model.read(target), Model.read(folder / "model.json")
     assert is_whole(target)
-    assert int8.sha256 == f32.sha256 and int8.identity != f32.identity
+    assert int8.sha256 == f32.sha256
+    assert int8.identity != f32.identity
     size_int8, size_f32 = (Path(model.openvino).with_suffix(".bin").stat().st_size for model in (int8, f32))
     assert size_int8 < size_f32 / 1.9
     for name in ("bus", "zidane"):
-        pixels = decode(encoded(name))
-        batch = Letterbox.fit(*pixels.shape[:2], IMAGE_SIZE, f32.stride).apply(pixels)[np.newaxis]
+        pixels = decoded("a.jpg", encoded(name))
+        batch = Letterbox.fit(pixels.shape[0], pixels.shape[1], IMAGE_SIZE, f32.stride).apply(pixels)[np.newaxis]
         f32_found, int8_found = (
             engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.3, 0.7, 300)).detect(batch)[0]
             for model in (f32, int8)
@@ -102,13 +108,13 @@ def test_a_damaged_model_is_not_quantised(model_json: Path, tmp_path: Path) -> N
     folder = shutil.copytree(model_json.parent, tmp_path / "model")
     flip(folder / "openvino.bin")
     with pytest.raises(ModelError, match=r"openvino.bin is damaged; run again, and it is prepared anew"):
-        quantize.quantize(folder / "model.json", folder / "int8" / "model.json", [], IMAGE_SIZE, LIMITS, 60)
+        quantize.quantize(folder / "model.json", folder / "int8" / "model.json", [], TEST_SETTINGS)
 
 
 def test_without_photos_there_is_nothing_to_calibrate_on(model_json: Path, tmp_path: Path) -> None:
     archives = [str(make_zip(tmp_path / "bad.zip", [("bad.jpg", b"no photo")]))]
     with pytest.raises(ModelError, match="calibrated on your photos, but none could be read"):
-        quantize.quantize(model_json, tmp_path / "model.json", archives, IMAGE_SIZE, LIMITS, 120)
+        quantize.quantize(model_json, tmp_path / "model.json", archives, TEST_SETTINGS)
 
 
 def test_without_nncf_a_sentence_says_what_to_do(
@@ -116,4 +122,4 @@ def test_without_nncf_a_sentence_says_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ModelError, match="run `make setup-int8`, or set precision to f32"):
-        quantize.quantize(model_json, tmp_path / "model.json", [], IMAGE_SIZE, LIMITS, 120)
+        quantize.quantize(model_json, tmp_path / "model.json", [], TEST_SETTINGS)

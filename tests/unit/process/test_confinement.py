@@ -23,7 +23,12 @@ from zipcrop.process.confinement import RefusedError, confined
         (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "use the network"),
         (lambda: socket.getaddrinfo("localhost", 80), "use the network"),
         (lambda: socket.gethostbyname("localhost"), "use the network"),
-        (lambda: socket.socketpair(), "use the network"),
+        pytest.param(
+            lambda: socket.socketpair(),
+            "use the network",
+            # Python itself leaves one of the two sockets open when it may not wrap the other.
+            marks=pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+        ),
         (lambda: subprocess.run(["true"], check=True), "start a program"),
         (lambda: os.system("true"), "start a program"),
         (lambda: os.fork() or os._exit(0), "start a program"),

@@ -11,7 +11,7 @@ from docutils.core import publish_parts
 from helpers.browser import SECTIONS
 from helpers.project import ROOT
 from helpers.results import Photo, failed, people, publish, without
-from zipcrop import settings
+from zipcrop import configuration
 from zipcrop.report import caption, survey_file
 from zipcrop.report.survey import survey
 from zipcrop.results import summary
@@ -54,8 +54,8 @@ def test_captions_are_right_for_any_run(tmp_path: Path, run: str) -> None:
     publish(tmp_path, RUNS[run])
     survey_file.write(survey(tmp_path, summary.read(tmp_path / "summary.csv"), 5, 5), tmp_path / "survey.json")
     figures = caption.figures(tmp_path / "survey.json")
-    schema = settings.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
-    config = {**settings.complete({}, schema), "run": figures}
+    schema = configuration.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+    config = {**configuration.complete({}, schema), "run": figures}
     sections = [
         *SECTIONS[:2],
         *([SECTIONS[2]] if figures["crops"] or figures["no_person_images"] else []),

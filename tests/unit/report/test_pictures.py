@@ -12,6 +12,7 @@ import pytest
 
 from helpers.photos import encoded
 from zipcrop.image import codec
+from zipcrop.image.formats import Header
 from zipcrop.report import thumbnail
 from zipcrop.report.pictures import Pictures
 
@@ -24,14 +25,14 @@ HUGE = encoded("empty", scale=0.4)
 def of_file(path: Path, width: int, height: int, megapixels: float) -> np.ndarray | None:
     original = codec.decode
 
-    def decode(data: bytes, reduction: int = 1) -> np.ndarray:
+    def decode(data: bytes, header: Header, reduction: int = 1) -> np.ndarray:
         if data == DEADLY:
             signal.raise_signal(signal.SIGSEGV)
         if data == HANGING:
             re.match("(a*)*b", "a" * 60)  # for ever, with Python's lock
         if data == HUGE:
             raise MemoryError
-        return original(data, reduction)
+        return original(data, header, reduction)
 
     codec.decode = decode
     try:
@@ -52,7 +53,7 @@ def test_what_cannot_be_shown_costs_itself_alone(threads: int, tmp_path: Path, m
         path.write_bytes(content)
     os.mkfifo(paths[-2])
     with Pictures(threads, 3, 100) as pictures:
-        found = list(pictures.thumbnails(paths, 100, 100))
+        found = list(thumbnail.of_files(pictures, paths, 100, 100))
     shown = [None if picture is None else picture.shape for picture in found]
     assert shown == [(56, 100, 3) if content == GOOD else None for content in [*contents, b"", b""]]
 
@@ -61,5 +62,5 @@ def test_what_is_too_large_cannot_be_shown(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(GOOD)  # 384x216
     for megapixels, can_be_shown in ((0.1, True), (0.05, False)):
         with Pictures(1, 60, megapixels) as pictures:
-            (picture,) = pictures.thumbnails([tmp_path / "a.jpg"], 100, 100)
+            (picture,) = thumbnail.of_files(pictures, [tmp_path / "a.jpg"], 100, 100)
         assert (picture is not None) == can_be_shown

@@ -10,7 +10,7 @@ from PIL import Image
 from helpers.results import failed, people, publish, without
 from zipcrop.report import sheet, sheets
 from zipcrop.report.pictures import Pictures
-from zipcrop.report.sheets import Sampling
+from zipcrop.report.sheets import Candidate, Sampling
 from zipcrop.report.survey import survey
 from zipcrop.results import summary
 
@@ -86,13 +86,13 @@ def test_what_is_no_result_of_the_archive_leaves_a_gap(output: Path, tmp_path: P
 
 
 def test_the_least_sure_crops_and_the_nearest_photos_come_first() -> None:
-    rows = [{"confidence": score} for score in ("0.3", "", "0.9", "0.5")]
-    assert [row["confidence"] for row in sheets._sample(rows, 4, 10, 0, "a")] == ["0.9", "0.5", "0.3", ""]
+    candidates = [Candidate("x.jpg", 0, confidence, "") for confidence in (0.3, None, 0.9, 0.5)]
+    assert [each.confidence for each in sheets._sample(candidates, 4, 10, 0, "a")] == [0.9, 0.5, 0.3, None]
 
 
 def test_each_is_drawn_as_often() -> None:
-    rows = [{"confidence": "0.5", "name": str(i)} for i in range(10)]
-    drawn = [row["name"] for seed in range(2000) for row in sheets._sample(rows, 10, 3, seed, "archive")]
+    candidates = [Candidate(str(i), i, 0.5, "") for i in range(10)]
+    drawn = [each.member for seed in range(2000) for each in sheets._sample(candidates, 10, 3, seed, "archive")]
     counts = np.unique(drawn, return_counts=True)[1]
     assert len(counts) == 10
     assert counts.min() > 500  # 600 expected, standard deviation 20

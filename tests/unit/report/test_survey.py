@@ -11,8 +11,8 @@ import pytest
 from helpers.results import HEIGHT, WIDTH, failed, people, publish, without
 from zipcrop.image.crop import crop_slice
 from zipcrop.report import survey_file
-from zipcrop.report.survey import _crop_place, _read, survey
-from zipcrop.results import summary
+from zipcrop.report.survey import _crop_edges, survey
+from zipcrop.results import summary, tables
 
 
 def of(output: Path, list_length: int = 24, failures_listed: int = 1000) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_duplicates_are_those_across_archives(tmp_path: Path) -> None:
     )
     found = of(tmp_path)
     (photo,) = found["duplicates"]
-    assert [(place["archive"], place["member"]) for place in photo["places"]] == [
+    assert [(copy["archive"], copy["member"]) for copy in photo["places"]] == [
         ("a", "x.jpg"),
         ("b", "y.jpg"),
         ("c", "w.jpg"),
@@ -189,12 +189,12 @@ def test_crop_sizes_are_those_that_are_cut(tmp_path: Path, padding: float) -> No
     boxes = np.round(np.sort(corners, axis=1).reshape(200, 4) * [WIDTH, HEIGHT, WIDTH, HEIGHT], 3)
     boxes = [tuple(box) for box in boxes if min(box[2] - box[0], box[3] - box[1]) > 2]
     publish(tmp_path, {"a": [people(f"{i}.jpg", 0.9, boxes=[box]) for i, box in enumerate(boxes)]})
-    place = _crop_place(_read(tmp_path, "a"), padding)
+    edges = _crop_edges(tables.read_numbers(tmp_path, "a"), padding)
     cut = [crop_slice(box, padding, WIDTH, HEIGHT) for box in boxes]
-    assert place["crop_x"].tolist() == [columns.start for _, columns in cut]
-    assert place["crop_y"].tolist() == [rows.start for rows, _ in cut]
-    assert place["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
-    assert place["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]
+    assert edges["crop_x"].tolist() == [columns.start for _, columns in cut]
+    assert edges["crop_y"].tolist() == [rows.start for rows, _ in cut]
+    assert edges["crop_width"].tolist() == [columns.stop - columns.start for _, columns in cut]
+    assert edges["crop_height"].tolist() == [rows.stop - rows.start for rows, _ in cut]
 
 
 def test_no_file_of_others_is_shown(tmp_path: Path) -> None:

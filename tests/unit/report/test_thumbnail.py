@@ -46,6 +46,11 @@ def test_what_cannot_be_shown_is_none(tmp_path: Path, content: bytes | None) -> 
     assert load(tmp_path / "a.jpg") is None
 
 
+def test_what_was_kept_is_shown_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "a.nef").write_bytes(encoded("bus"))
+    assert load(tmp_path / "a.nef") is not None
+
+
 @pytest.mark.parametrize("kind", ["pipe", "link", "folder", "device"])
 def test_only_files_are_opened(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"

@@ -12,20 +12,19 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import evaluate
-from average_precision import IOUS, average_precision
 from helpers.results import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
-from zipcrop.results import coco, exports
+from zipcrop.results import coco, exports, layout
 
 
 def export(output: Path) -> dict[str, Any]:
     coco.write(output, exports.archives(output))
-    return json.loads(coco.path(output).read_text(encoding="utf-8"))
+    return json.loads(layout.coco(output).read_text(encoding="utf-8"))
 
 
 def load(output: Path) -> COCO:
     """The export as pycocotools reads it."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(coco.path(output))
+        return COCO(layout.coco(output))
 
 
 def test_photos_and_people(tmp_path: Path) -> None:
@@ -131,9 +130,9 @@ def test_file_names_stay_below_the_archive(tmp_path: Path) -> None:
 def test_same_results_same_bytes_in_any_locale(tmp_path: Path) -> None:
     publish(tmp_path, {"Größe": [(name, person((1.0, 2.0, 30.0, 40.0))) for name in UGLY_NAMES]})
     export(tmp_path)
-    before = coco.path(tmp_path).read_bytes()
+    before = layout.coco(tmp_path).read_bytes()
     export(tmp_path)
-    assert coco.path(tmp_path).read_bytes() == before
+    assert layout.coco(tmp_path).read_bytes() == before
     assert before.isascii()
     assert [path.name for path in (tmp_path / "summary").iterdir()] == ["annotations.coco.json"]
 
@@ -143,7 +142,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     before = export(tmp_path)
     with pytest.raises(FileNotFoundError):
         coco.write(tmp_path, ["a", "gone"])
-    assert json.loads(coco.path(tmp_path).read_text()) == before
+    assert json.loads(layout.coco(tmp_path).read_text()) == before
     assert [path.name for path in (tmp_path / "summary").iterdir()] == ["annotations.coco.json"]
 
 
@@ -178,12 +177,10 @@ def test_evaluation_of_the_export_equals_that_of_the_manifests(seed: int, tmp_pa
     detections = evaluate.read_detections(tmp_path)
     # In the export's order, which decides which of two photos' equal scores comes first.
     photos = [(archive, member) for archive, members in archives.items() for member, _ in members if member != "x"]
-    ours = [
-        average_precision([detections[photo] for photo in photos], [truth[photo] for photo in photos], iou)
-        for iou in IOUS
-    ]
-    assert 0.1 < ours[0] < 0.9
-    assert coco_average_precision(load(tmp_path), truth) == pytest.approx(ours, abs=1e-9)
+    measured = evaluate.measure(detections, {photo: truth[photo] for photo in photos}, 0.25)
+    by_threshold = 100 * coco_average_precision(load(tmp_path), truth)
+    assert 10 < measured["AP50"] < 90
+    assert (measured["AP50"], measured["AP50-95"]) == pytest.approx((by_threshold[0], by_threshold.mean()), abs=1e-9)
 
 
 def coco_average_precision(found: COCO, truth: dict[tuple[str, str], np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ def test_no_name_leads_out(part: str, tmp_path: Path) -> None:
         layout.inside(tmp_path, part)
 
 
-@pytest.mark.parametrize("place", [layout.manifest, layout.record, layout.digests, layout.staging, layout.uploaded])
-def test_no_archive_leads_out(place: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path_of", [layout.manifest, layout.record, layout.digests, layout.staging, layout.uploaded])
+def test_no_archive_leads_out(path_of: Callable[[Path, str], Path], tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="leads out of"):
-        place(tmp_path, "../../x")  # type: ignore[operator]
+        path_of(tmp_path, "../../x")
 
 
 @pytest.mark.parametrize("archive", ["..", "../No_Person", "x/../..", "/tmp"])
@@ -168,3 +169,34 @@ def test_files_below_a_folder(output: Path) -> None:
     }
     assert layout.files_below(output / "gone") == {}
     assert layout.files_below(output / "manifests/a.csv") == {}
+
+
+def test_results_below_are_regular_files_that_systems_do_not_leave(output: Path) -> None:
+    for name in (".DS_Store", "deep/Thumbs.db", "._x.jpg", layout.TIMESTAMP):
+        (output / "Person/a" / name).touch()
+    assert sorted(layout.results_below(output / "Person")) == ["a/deep/y.jpg", "a/x.jpg", "b/x.jpg"]
+
+
+@pytest.mark.parametrize("file", OWN)
+def test_a_name_below_the_folder_of_an_archive(file: str) -> None:
+    folder, _, name = file.partition("/a/")
+    assert layout.name_in(folder, "a", file) == name
+
+
+@pytest.mark.parametrize(
+    "file", ["", "Person/a", "Person/a/", "Person/b/x.jpg", "/x", "Person/a/../x", "Person/a//x", "x"]
+)
+def test_no_name_below_the_folder_of_an_archive(file: str) -> None:
+    with pytest.raises(ValueError, match="is no file of Person/a"):
+        layout.name_in("Person", "a", file)
+
+
+def test_paths_are_named_relative_to_the_output_folder() -> None:
+    output = Path("some/output")
+    paths = [layout.manifest(output, "a/b"), layout.summary(output), layout.coco(output), layout.yolo(output)]
+    assert [layout.relative(output, path) for path in paths] == [
+        "manifests/a/b.csv",
+        "summary.csv",
+        "summary/annotations.coco.json",
+        "summary/yolo",
+    ]

@@ -3,7 +3,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
+from helpers.results import UGLY_NAMES, person, publish
 from zipcrop.archive.reader import Member
+from zipcrop.errors import ResultsError
 from zipcrop.results import manifest
 from zipcrop.results.manifest import Outcome, Person
 
@@ -82,3 +86,57 @@ def test_lines_end_as_rfc_4180_says(tmp_path: Path) -> None:
 def test_outcomes_survive_json() -> None:
     outcome = Outcome(1, "person", "", 4, 3, (Person((1.0, 2.0, 3.0, 4.0), 0.5, "f"),))
     assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+def test_members_are_read_as_they_were_written(tmp_path: Path) -> None:
+    persons = (Person((1.0, 2.0, 30.5, 40.0), 0.9, "Person/a/x_0.jpg"), Person((0.1, 0.0, 9.0, 9.0), 0.5, "x_1.jpg"))
+    near = (Person((3.0, 1.0, 9.0, 8.0), 0.2),)
+    outcomes = [
+        Outcome(0, "person", "", 40, 30, persons),
+        Outcome(1, "no_person", "", 40, 30, near, "No_Person/a/y.jpg"),
+        Outcome(2, "no_person", "", 40, 30, (), "No_Person/a/z.jpg"),
+        Outcome(3, "rejected", "too small", 40, 30, near),
+        Outcome(4, "failed", "is damaged: Bad CRC-32"),
+        Outcome(5, "failed", "cannot be encoded", 40, 30),
+        *(Outcome(6 + number, "skipped", "folder") for number in range(len(UGLY_NAMES))),
+    ]
+    names = ["x.jpg"] * 6 + UGLY_NAMES
+    write(tmp_path, "a", list(zip(names, outcomes, strict=True)))
+    assert list(manifest.members(tmp_path, "a")) == list(zip(names, outcomes, strict=True))
+    assert [outcome.cropped() for outcome in outcomes[:4]] == [persons, (), (), ()]
+    assert list(manifest.named_files(tmp_path, "a")) == [file for outcome in outcomes for file in outcome.files()]
+
+
+def write(output: Path, archive: str, members: list[tuple[str, Outcome]]) -> None:
+    path = manifest.path(output, archive)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        row
+        for name, outcome in members
+        for row in manifest.rows(archive, Member(outcome.index, name, 1, 10, ""), outcome)
+    ]
+    manifest.write(path, rows)
+
+
+def test_an_archive_that_cannot_be_opened_has_no_members(tmp_path: Path) -> None:
+    publish(tmp_path, {"a": None})
+    assert list(manifest.members(tmp_path, "a")) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0" * 99, b"\xff\n", b"member,status\r\na,b\r\n", b'"' + b"a" * 200_000, manifest.HEADER + b"a,b\r\n"],
+)
+def test_a_manifest_that_was_damaged_meanwhile_is_named(data: bytes, tmp_path: Path) -> None:
+    publish(tmp_path, {"a": [("x.jpg", person((1.0, 2.0, 30.5, 40.0)))]})
+    path = manifest.path(tmp_path, "a")
+    path.write_bytes(data)
+    with pytest.raises(ResultsError, match=r"results of a cannot be read: .*/a\.csv is no manifest; delete it and run"):
+        list(manifest.members(tmp_path, "a"))
+
+
+@pytest.mark.parametrize("status", ["person", "no_person", "rejected"])
+def test_a_photo_without_a_size_is_no_member_of_a_manifest(status: manifest.Status, tmp_path: Path) -> None:
+    write(tmp_path, "a", [("x.jpg", Outcome(0, status))])
+    with pytest.raises(ResultsError, match=r"is no manifest"):
+        list(manifest.members(tmp_path, "a"))

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from zipcrop.results.names import OutputName, output_names
+from zipcrop.results.names import OutputName, output_names, safe_suffix, stem_of_crop
 
 
 def test_plain_names_are_kept() -> None:
@@ -17,6 +17,21 @@ def test_plain_names_are_kept() -> None:
 
 def test_crop_names_count_from_zero() -> None:
     assert OutputName("dir/a.png", "dir/a").crop(0, "jpg") == "dir/a_0.jpg"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "dir/a_1.b.png", "_", "x"])
+def test_a_crop_tells_its_stem(name: str) -> None:
+    (safe,) = output_names([name])
+    assert [stem_of_crop(safe.crop(k, "webp")) for k in (0, 12)] == [safe.stem] * 2
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", ".jpg", "a. ", "x/..a.PNG", "a.b/c", f"{'ü' * 300}.jpg", "a.b c"])
+def test_the_suffix_is_that_of_the_original(name: str) -> None:
+    safe = output_names([name, name])
+    assert [each.original for each in safe] == [
+        f"{safe[0].stem}{safe_suffix(name)}",
+        f"{safe[0].stem}~2{safe_suffix(name)}",
+    ]
 
 
 @pytest.mark.parametrize(

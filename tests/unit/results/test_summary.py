@@ -6,13 +6,12 @@ import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from zipcrop.archive.reader import Member
 from zipcrop.errors import MachineError, ResultsError, ZipcropError
-from zipcrop.results import manifest, prune, summary
+from zipcrop.results import manifest, prune, record, summary, tables
 from zipcrop.results.manifest import Outcome, Person
 
 RECORD = {
@@ -26,7 +25,7 @@ RECORD = {
 
 
 def publish(
-    output: Path, archive: str, *members: tuple[Outcome, int, int], rows: list[dict[str, Any]] | None = None
+    output: Path, archive: str, *members: tuple[Outcome, int, int], rows: list[manifest.Row] | None = None
 ) -> None:
     """Writes results as a crop job does; members as outcome, CRC, size."""
     rows = rows or [
@@ -272,7 +271,7 @@ def test_an_archive_whose_results_cannot_be_read_is_named_and_left_out(
 def test_what_is_no_file_cannot_be_read(path_of: Callable[[Path, str], Path], results: Path) -> None:
     path = path_of(results, "a")
     path.unlink()
-    read = summary.read_manifest if path_of is manifest.path else summary.read_record
+    read = tables.read if path_of is manifest.path else record.read
     with pytest.raises(ResultsError, match=r"is missing; delete it and run again"):
         read(results, "a")
     os.mkfifo(path)
@@ -295,7 +294,7 @@ def test_sizes_beyond_64_bits_add_up(tmp_path: Path) -> None:
     for each in (table, summary.read(tmp_path / "summary.csv")):
         assert each["bytes"].tolist() == [2 * largest, 2**32 + 2**53, 0]
         assert each["duplicates"].tolist() == [0, 1, 0]  # by the lower half of the size
-    assert summary.read_manifest(tmp_path, "a")["bytes"].tolist() == [largest, largest]
+    assert tables.read(tmp_path, "a")["bytes"].tolist() == [largest, largest]
     assert summary.closing_line(table).startswith("3 archives, 2 images")
 
 

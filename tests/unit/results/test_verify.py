@@ -24,7 +24,7 @@ def output(tmp_path: Path) -> Path:
         staged.resume()
         for outcome, data in zip(outcomes, CONTENTS.values(), strict=True):
             files.create(staged.folder / outcome.file, data)
-        rows = [{"archive": "a", "member_index": outcome.index, "file": outcome.file} for outcome in outcomes]
+        rows = [manifest.Row("a", member_index=outcome.index, file=outcome.file) for outcome in outcomes]
         staged.publish(rows, outcomes, {"archive": "a"})
     return tmp_path
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import csv
+import random
 import shutil
+import stat
+import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -11,15 +15,18 @@ import yaml
 from helpers.files import make_zip, read_csv
 from helpers.photos import encoded
 from helpers.results import FAILED, SKIPPED, UGLY_NAMES, no_person, person, publish, rejected
-from zipcrop.results import exports, yolo
-from zipcrop.results.manifest import Outcome
+from zipcrop.archive.reader import SYMBOLIC_LINK, Member
+from zipcrop.errors import ResultsError
+from zipcrop.results import exports, layout, manifest, yolo
+from zipcrop.results.manifest import Outcome, Person, Status
+from zipcrop.results.names import OutputName, output_names
 
 Crop = Callable[..., list[dict[str, str]]]
 
 
 def export(output: Path) -> Path:
     yolo.write(output, exports.archives(output))
-    return yolo.path(output)
+    return layout.yolo(output)
 
 
 def labels(output: Path) -> list[str]:
@@ -60,7 +67,7 @@ def test_only_photos_of_which_it_is_known_who_is_in_them(tmp_path: Path) -> None
         {"a": [("x.jpg", rejected()), ("y.jpg", FAILED), ("z.txt", SKIPPED), ("w.jpg", no_person())], "broken": None},
     )
     assert labels(tmp_path) == ["a/w.txt"]
-    assert [row["member"] for row in read_csv(yolo.path(tmp_path) / "photos.csv")] == ["w.jpg"]
+    assert [row["member"] for row in read_csv(layout.yolo(tmp_path) / "photos.csv")] == ["w.jpg"]
 
 
 def test_without_photos(tmp_path: Path) -> None:
@@ -124,15 +131,21 @@ def test_stems_are_those_of_the_crops(tmp_path: Path, crop: Crop) -> None:
         "i.png": encoded("empty", ".png"),
     }
     zip_path = make_zip(tmp_path / "z.zip", [(name, contents.get(name, photo)) for name in names])
+    with zipfile.ZipFile(zip_path, "a") as archive:
+        link = zipfile.ZipInfo("k.jpg")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "a.jpg")
+        archive.writestr("k.png", photo)
     rows = crop(zip_path)
     assert {row["status"] for row in rows} == {"person", "no_person", "failed", "skipped"}
     with (tmp_path / "output" / "summary.csv").open("w") as file:
         csv.writer(file).writerows([["archive", "zip"], ["z", str(zip_path)]])
     found = labels(tmp_path / "output")
+    assert [row["reason"] for row in rows if row["member"] == "k.jpg"] == [SYMBOLIC_LINK]
     crops = {row["file"].removeprefix("Person/").rpartition("_")[0] for row in rows if row["status"] == "person"}
     empty = [row["member"] for row in rows if row["status"] == "no_person"]
     assert empty == ["i.png"]
-    assert {"z/a~2", "z/e~2", "z/f~2", "z/A~3"} <= crops
+    assert {"z/a~2", "z/e~2", "z/f~2", "z/A~3", "z/k"} <= crops
     expected = {f"{stem}.txt" for stem in crops | {"z/i~2"}}
     assert set(found) == {name.replace("/images/", "/images_/") for name in expected}
 
@@ -141,7 +154,7 @@ def test_whole_or_not_at_all_and_always_the_same(tmp_path: Path) -> None:
     publish(tmp_path, {"a": [(name, person((1.0, 2.0, 30.0, 40.0))) for name in UGLY_NAMES]})
     before = {path: path.read_bytes() for path in export(tmp_path).rglob("*") if path.is_file()}
     assert {path: path.read_bytes() for path in export(tmp_path).rglob("*") if path.is_file()} == before
-    shutil.copytree(yolo.path(tmp_path), tmp_path / "summary" / ".yolo.part")  # as a kill leaves it
+    shutil.copytree(layout.yolo(tmp_path), tmp_path / "summary" / ".yolo.part")  # as a kill leaves it
     publish(tmp_path, {"b": [("new.jpg", no_person())]})
     assert labels(tmp_path) == ["b/new.txt"]
     with pytest.raises(FileNotFoundError):
@@ -149,16 +162,67 @@ def test_whole_or_not_at_all_and_always_the_same(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "summary").iterdir()] == ["yolo"]
 
 
-def test_what_is_skipped_is_read_from_the_reason(tmp_path: Path) -> None:
-    def skipped(reason: str) -> Outcome:
-        return Outcome(0, "skipped", reason)
+class Made(NamedTuple):
+    """A member, and what the crop job makes of it."""
 
-    members = [
-        ("a", skipped("symbolic link")),
-        ("a.png", skipped("macOS metadata")),
-        ("a.jpg", no_person()),
-        ("b/", skipped("folder")),
-        ("b.heic", no_person()),
-    ]
-    publish(tmp_path, {"z": members})
-    assert labels(tmp_path) == ["z/a~2.txt", "z/b.txt"]
+    name: str
+    status: Status
+    reason: str = ""
+    was_read: bool = True
+
+
+def draw_member(draw: random.Random) -> Made:
+    name = draw.choice(["", "", "sub/", "x.jpg/"]) + draw.choice("aAb") + draw.choice(["", ".jpg", ".png", "~2.jpg"])
+    return draw.choice(
+        [
+            Made(name, "person"),
+            Made(name, "no_person"),
+            Made(name, "rejected", "no crop has 2 pixels on each side (crop.min_size)"),
+            Made(name, "failed", "is damaged: Bad CRC-32"),
+            Made(name, "skipped", "macOS metadata"),  # by its content, as the next one
+            Made(draw.choice("ab"), "skipped", "not an image"),
+            Made(f"__MACOSX/{name}", "skipped", "macOS metadata", False),
+            Made(name, "skipped", "symbolic link", False),
+            Made(f"{name}/", "skipped", "folder", False),
+            Made(f"{name}.txt", "skipped", "not an image", False),
+        ]
+    )
+
+
+def outcome_of(index: int, made: Made, name: OutputName) -> Outcome:
+    if made.status == "person":
+        crop = Person((1.0, 2.0, 30.0, 40.0), 0.9, f"Person/z/{name.crop(0, 'webp')}")
+        return Outcome(index, "person", "", 640, 480, (crop,))
+    if made.status == "no_person":
+        return Outcome(index, "no_person", "", 640, 480, (), f"No_Person/z/{name.original}")
+    size = (640, 480) if made.status == "rejected" else (None, None)
+    return Outcome(index, made.status, made.reason, *size)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_are_called_as_the_crop_job_planned(seed: int, tmp_path: Path) -> None:
+    """Only members that the job has read take part in the names of others."""
+    draw = random.Random(seed)
+    members = [draw_member(draw) for _ in range(40)]
+    planned = iter(output_names([made.name for made in members if made.was_read]))
+    rows: list[manifest.Row] = []
+    wanted: list[tuple[str, str]] = []
+    for index, made in enumerate(members):
+        name = next(planned) if made.was_read else OutputName("", "")
+        if made.status in ("person", "no_person"):
+            wanted.append((f"z/{name.stem}", PurePosixPath(name.original).suffix))
+        rows += manifest.rows("z", Member(index, made.name, 1, 10, ""), outcome_of(index, made, name))
+    publish(tmp_path, {"z": []})
+    manifest.write(manifest.path(tmp_path, "z"), rows)
+    assert set(labels(tmp_path)) == {f"{stem}.txt" for stem, _ in wanted}
+    images = [row["image"] for row in read_csv(layout.yolo(tmp_path) / "photos.csv")]
+    assert images == [f"images/{stem}{suffix}" for stem, suffix in wanted]
+
+
+@pytest.mark.parametrize("file", ["", "x_0.jpg", "Person/a/../../x_0.jpg", "Person/b/x_0.jpg", "/etc/x_0.jpg"])
+def test_a_crop_that_lies_elsewhere_names_no_labels(file: str, tmp_path: Path) -> None:
+    publish(tmp_path, {"a": []})
+    outcome = Outcome(0, "person", "", 640, 480, (Person((1.0, 2.0, 30.0, 40.0), 0.9, file),))
+    manifest.write(manifest.path(tmp_path, "a"), manifest.rows("a", Member(0, "x.jpg", 1, 10, ""), outcome))
+    with pytest.raises(ResultsError, match=r"a\.csv names a crop that is no file of its results; delete it"):
+        export(tmp_path)

@@ -1,18 +1,15 @@
-"""Failures that stop a run. Each carries one sentence for the person at the terminal."""
+"""The errors that stop a run. Each carries one sentence for the person at the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import sys
-from collections.abc import Callable, Iterator
-
-from zipcrop.terminal import printable
+from collections.abc import Iterator
 
 
 class ZipcropError(Exception):
-    """Something that stops the run: what is wrong, with which file, and what to do, in one sentence."""
+    """An error that stops the run. Its sentence says what is wrong, with which file, and what to do."""
 
 
 class ConfigError(ZipcropError):
@@ -27,13 +24,13 @@ class ResultsError(ZipcropError):
     """Results of an archive that cannot be read."""
 
     def __init__(self, archive: str, what: str) -> None:
-        """Of `archive`; `what` says which file is at fault, and how, such as "output/manifests/a.csv is empty"."""
+        """`what` names the file at fault and says what is wrong, such as "output/manifests/a.csv is empty"."""
         super().__init__(f"results of {archive} cannot be read: {what}; delete it and run again")
         self.what = what
 
 
 class ModelError(ZipcropError):
-    """Weights that cannot be had or used."""
+    """Weights that cannot be fetched or used."""
 
 
 class MachineError(ZipcropError):
@@ -42,7 +39,7 @@ class MachineError(ZipcropError):
 
     @classmethod
     def from_os_error(cls, error: OSError, doing: str) -> MachineError:
-        """The sentence for `error`, which came up while `doing` (such as "writing crops of images(1)")."""
+        """The error for `error`, which was raised while `doing`, such as "writing crops of images(1)"."""
         what = os.strerror(error.errno) if error.errno else str(error)
         where = f" ({error.filename})" if error.filename and str(error.filename) not in doing else ""
         advice = {
@@ -57,8 +54,8 @@ class MachineError(ZipcropError):
 
 
 def one_line(text: str, most: int = 150) -> str:
-    """What a file or a library said, for a sentence: its first line, of up to `most` characters, without those that a
-    terminal would obey."""
+    """`text` from a file or a library, for use in a sentence: its first line, of up to `most` characters, without those
+    that a terminal would obey."""
     line = (text[: 10 * most].strip().splitlines() or [""])[0]
     shown = "".join(character if character.isprintable() else " " for character in line).strip()
     return shown if len(shown) <= most else shown[: most - 1] + "…"
@@ -71,13 +68,3 @@ def machine_faults(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise MachineError.from_os_error(error, doing) from None
-
-
-def run_script(main: Callable[[], None]) -> None:
-    """Runs a script's `main`; a ZipcropError becomes one sentence on stderr and exit status 1, without a traceback."""
-    try:
-        main()
-    except ZipcropError as error:
-        sys.exit(f"zipcrop: error: {printable(str(error))}")
-    except KeyboardInterrupt:
-        sys.exit("zipcrop: interrupted; run again to carry on")

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Container, Iterable, Set
 
-# 255 bytes is the limit of every common file system; the rest is left for "~2" and "_12.webp".
+# Every common file system takes 255 bytes; the rest is for "~2" and "_12.webp".
 _MAX_COMPONENT_BYTES = 230
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, separators of lines and paragraphs
@@ -18,14 +18,16 @@ _BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u20
 
 
 def is_safe_character(character: str) -> bool:
-    """Whether a name with that character is written and read as it is: no control character, no lone surrogate, no
-    separator of lines, no mark that turns the direction of writing."""
+    """Whether a name with that character is written and read unchanged: it is no control character, lone surrogate,
+    separator of lines, or mark that turns the direction of writing."""
     return unicodedata.category(character) not in _UNPRINTABLE and character not in _BIDI_CONTROLS
 
 
 def safe_component(part: str, kept: Container[str] = ()) -> str:
-    """`part` of a path as a name that every common system takes, of at most 230 bytes: where it has to be cut, a suffix
-    that is among `kept`, in lower case with its dot, stays."""
+    """`part` of a path as a name that every common system takes, of at most 230 bytes.
+
+    If it has to be cut, it keeps its suffix if that is among `kept`, which are in lower case and begin with a dot.
+    """
     safe = part
     if not (part.isascii() and part.isprintable()):
         safe = "".join("_" if unicodedata.category(c) in _UNPRINTABLE or c in _BIDI_CONTROLS else c for c in part)
@@ -41,10 +43,10 @@ def safe_component(part: str, kept: Container[str] = ()) -> str:
 
 
 def unique(wished: Iterable[tuple[str, str]], reserved: Set[str]) -> list[str]:
-    """Each wished-for stem + suffix, numbered where it is taken already."""
+    """Each wished-for stem + suffix, with a number where an earlier one has taken it."""
     wished = list(wished)
-    # By key, the last number given to a name; 0 where the name still waits for the member that has it by nature, since
-    # a number must not take it away.
+    # By key, the last number given to a name; 0 while the name is kept for the first one that wishes for it, so that
+    # a numbered name cannot take it.
     numbers = dict.fromkeys((key_of(stem + suffix) for stem, suffix in wished), 0)
     numbers.update(dict.fromkeys(reserved, 1))
     result = []
@@ -62,7 +64,7 @@ def unique(wished: Iterable[tuple[str, str]], reserved: Set[str]) -> list[str]:
 
 
 def folder_keys(paths: Iterable[str]) -> set[str]:
-    """The keys of all folders that `paths` lie in."""
+    """The keys of all folders above `paths`."""
     keys: set[str] = set()
     for parent in {path.rpartition("/")[0] for path in paths}:
         while parent:
@@ -72,14 +74,14 @@ def folder_keys(paths: Iterable[str]) -> set[str]:
 
 
 def key_of(path: str) -> str:
-    """Equal for names that a file system may take for one."""
+    """A key that is equal for names that a file system may take for one."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def suffix_of(component: str) -> str:
-    """From the last dot on; empty if it is the first or the last character."""
+    """The part from the last dot on; empty if that dot is the first or the last character."""
     dot = component.rfind(".")
     return component[dot:] if 0 < dot < len(component) - 1 else ""
 

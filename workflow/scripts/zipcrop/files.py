@@ -1,4 +1,4 @@
-"""Files of ours in folders that others can write to: regular ones only, written anew, and flushed to the disk."""
+"""Our files in folders that others can write to: regular ones only, written anew, and flushed to the disk."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from typing import IO
 
 # macOS has none.
 _syncfs: Callable[[int], int] | None = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-# What file systems answer that cannot be told to write a file to the disk.
+# The answers of file systems that cannot be told to write a file to the disk.
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link is not followed, and a pipe without a writer does not wait for one."""
 
 
 def create(path: Path, data: bytes) -> None:
-    """Writes `data` to a new file at `path`. Whatever was there, a link or a second name of another file included, is
-    left as it is and loses this name. Folders above are made. Raises OSError."""
+    """Writes `data` to a new file at `path`, and makes the folders above it. Raises OSError.
+
+    An old file there, be it a link or a second name of another file, loses this name and is otherwise left alone.
+    """
     try:
         descriptor = _open_new(path)
     except FileNotFoundError:
@@ -48,7 +50,7 @@ def _open_new(path: Path) -> int:
 def open_regular(path: Path, mode: str) -> IO[str]:
     """The text file at `path`, opened in the `mode` `r` or `a+` (then made where there is none).
 
-    Raises OSError, with ELOOP for a link and EINVAL for what is no regular file.
+    Raises OSError, with ELOOP for a link and EINVAL for anything else that is no regular file.
     """
     flags = {"r": os.O_RDONLY, "a+": os.O_RDWR | os.O_APPEND | os.O_CREAT}[mode]
     return os.fdopen(_open_regular(path, flags), mode, encoding="utf-8", newline="")
@@ -73,8 +75,7 @@ def is_folder(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Removes what is at `path`, if anything: a folder with all that is in it, but of a link the link alone. Raises
-    OSError."""
+    """Removes the file, the link or the folder with its content at `path`, if there is one. Raises OSError."""
     if is_folder(path):
         shutil.rmtree(path)
     else:
@@ -82,7 +83,7 @@ def remove(path: Path) -> None:
 
 
 def remove_with_empty_parents(path: Path, root: Path) -> None:
-    """Removes what is at `path`, below `root`, and then the folders above it, below `root`, that it leaves empty."""
+    """Removes `path`, below `root`, as `remove` does, and then the folders between the two that are left empty."""
     remove(path)
     for parent in path.parents:
         if parent == root or not parent.is_relative_to(root):
@@ -94,8 +95,8 @@ def remove_with_empty_parents(path: Path, root: Path) -> None:
 
 
 def remove_foreign(folder: Path) -> None:
-    """Removes from `folder`, and from the folders in it, what is neither a folder nor a regular file of one name: to
-    write to it would be to write to something else."""
+    """Removes everything in `folder`, and in the folders in it, that is neither a folder nor a regular file with one
+    name: writing to it would write to something else."""
     for parent, subfolders, names in os.walk(folder):
         for path in (Path(parent, name) for name in (*subfolders, *names)):
             status = path.lstat()
@@ -104,7 +105,7 @@ def remove_foreign(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Has the content of the file at `path`, or the names in the folder there, written to the disk. Raises OSError."""
+    """Writes the content of the file at `path`, or the names in the folder there, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -116,7 +117,7 @@ def flush(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Has all of the file system that holds `path` written to the disk: many files at once. Raises OSError."""
+    """Writes all of the file system that holds `path` to the disk: many files at once. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if _syncfs is not None and _syncfs(descriptor) == 0:
@@ -131,9 +132,12 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole(target: Path) -> Iterator[Path]:
-    """A place beside `target`, empty, for the `with` block to write a file or folder to, which becomes `target` at its
-    end, once it is on the disk, or is removed if the block fails. What an earlier run has left there when it was killed
-    is removed, too. Raises OSError."""
+    """Makes `target` appear whole or not at all. Gives a path beside it, where nothing is, for the `with` block to
+    write a file or folder to.
+
+    At the end of the block it is flushed to the disk and renamed to `target`; if the block fails, it is removed. So
+    are the remains of an earlier run that was killed. Raises OSError.
+    """
     part = target.with_name(f".{_short(target.name)}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     remove(part)
@@ -152,5 +156,5 @@ def whole(target: Path) -> Iterator[Path]:
 
 
 def _short(name: str) -> str:
-    """`name`, or another one for it if it leaves no room for more in a file's name."""
+    """`name`, or a hash of it if it leaves no room for more in a file's name."""
     return name if len(os.fsencode(name)) < 240 else hashlib.sha256(os.fsencode(name)).hexdigest()[:16]

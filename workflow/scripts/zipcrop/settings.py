@@ -1,151 +1,121 @@
-"""The configuration: checked against the schema, completed with its defaults, and split by what it affects."""
+"""Settings as the crop job and its workers take them, checked already (see `configuration`)."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import math
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
-import jsonschema
-import yaml
+SettingValue: TypeAlias = int | float | str
+Precision: TypeAlias = Literal["f32", "int8"]
+Decode: TypeAlias = Literal["exact", "fast"]
+CropFormat: TypeAlias = Literal["jpg", "png", "webp"]
+DeviceSetting: TypeAlias = Literal["auto", "cpu", "cuda"]
+EngineSetting: TypeAlias = Literal["auto", "openvino", "torch"]
 
-from zipcrop.errors import ConfigError
-
-Schema = dict[str, Any]
-Config = dict[str, Any]
-
-
-def load_schema(path: str | Path) -> Schema:
-    """The JSON schema at `path` (YAML)."""
-    schema: Schema = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    return schema
+SCORE_FLOOR = 0.05
+"""The least score at which a candidate below the threshold is reported: the best one of a photo filed under No_Person
+tells how near it came."""
 
 
-def complete(config: Config, schema: Schema) -> Config:
-    """`config` with every key that it leaves out set to the schema's default.
+@dataclass(frozen=True)
+class Thresholds:
+    """The thresholds that make a candidate a person."""
 
-    A number or truth value may be written as text, which is what Snakemake makes of some on its command line. Raises
-    ConfigError, one sentence that names the key, for an unknown key, a wrong type or a value out of bounds.
-    """
-    config = _read_texts(config, schema)
-    problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
-    if problem is not None:
-        raise ConfigError(_sentence(problem, schema))
-    completed = _with_defaults(config, schema)
-    for key, _ in keys(schema):
-        value = _lookup(completed, key)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"config: {key} is {value}, but must be a finite number")
-    if "://" in completed["output"]:
-        raise ConfigError(f"config: output is {completed['output']!r}, but must be a folder; upload_to takes a URL")
-    if (completed["device"], completed["engine"]) == ("cuda", "openvino"):
-        raise ConfigError("config: engine openvino does not run on device cuda; set engine to auto or torch")
-    if completed["precision"] == "int8" and (completed["device"] == "cuda" or completed["engine"] == "torch"):
-        raise ConfigError(
-            "config: precision int8 is for the OpenVINO engine on the CPU; "
-            "set device and engine to auto, or precision to f32"
+    confidence: float
+    iou: float
+    max_detections: int
+
+    @property
+    def floor(self) -> float:
+        """The least score that the engine looks at."""
+        return min(SCORE_FLOOR, self.confidence)
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are cut and written."""
+
+    padding: float
+    """Fraction of the box's width and height that is added on each side."""
+    min_size: int
+    """Least width and height, pixels."""
+    format: CropFormat
+    quality: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits beyond which archives and members are refused as bombs."""
+
+    member_mb: float
+    megapixels: float
+    members: int
+    seconds: float
+    """The longest that a member may be decoded, or encoded."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that change results. Weights, which do so by their content, are not among them."""
+
+    image_size: int
+    """Letterbox size, pixels."""
+    precision: Precision
+    decode: Decode
+    thresholds: Thresholds
+    crop: CropSettings
+    limits: Limits
+
+    def flat(self) -> dict[str, SettingValue]:
+        """The values by their names in the configuration (`crop.padding`), sorted: the form that records and staging
+        folders are keyed by. 1.0 and 1 are the same setting."""
+        values: dict[str, SettingValue] = {
+            "image_size": self.image_size,
+            "precision": self.precision,
+            "decode": self.decode,
+            **vars(self.thresholds),
+            **{f"crop.{name}": value for name, value in vars(self.crop).items()},
+            **{f"limits.{name}": value for name, value in vars(self.limits).items()},
+        }
+        return {name: canonical(values[name]) for name in sorted(values)}
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Settings:
+        """The inverse of `flat`. Raises KeyError where a value is missing."""
+        return cls(
+            image_size=values["image_size"],
+            precision=values["precision"],
+            decode=values["decode"],
+            thresholds=Thresholds(values["confidence"], values["iou"], values["max_detections"]),
+            crop=CropSettings(
+                padding=values["crop.padding"],
+                min_size=values["crop.min_size"],
+                format=values["crop.format"],
+                quality=values["crop.quality"],
+            ),
+            limits=Limits(
+                member_mb=values["limits.member_mb"],
+                megapixels=values["limits.megapixels"],
+                members=values["limits.members"],
+                seconds=values["limits.seconds"],
+            ),
         )
-    return completed
 
 
-def keys(schema: Schema, prefix: str = "") -> Iterator[tuple[str, Schema]]:
-    """Every leaf key of the schema with its subschema; nested ones as `crop.padding`."""
-    for key, subschema in schema["properties"].items():
-        if "properties" in subschema:
-            yield from keys(subschema, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", subschema
+@dataclass(frozen=True)
+class Speed:
+    """The settings that change speed alone."""
+
+    device: DeviceSetting
+    engine: EngineSetting
+    batch: int
+    """Most images per inference call on a GPU."""
+    workers: int | Literal["auto"]
+    """Processes per archive."""
+    gpus_per_archive: int
 
 
-def affecting_results(config: Config, schema: Schema) -> str:
-    """The settings that change results, as canonical JSON. `model` is left out: weights count by content, not name."""
-    chosen = {
-        key: _lookup(config, key) for key, subschema in keys(schema) if subschema.get("x-results") and key != "model"
-    }
-    return json.dumps(chosen, sort_keys=True)
-
-
-def _canonical(value: Any) -> Any:
-    """1.0 and 1 are the same setting."""
+def canonical(value: SettingValue) -> SettingValue:
+    """`value`, as a whole number if it is one."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _lookup(config: Config, dotted: str) -> Any:
-    for part in dotted.split("."):
-        config = config[part]
-    return config
-
-
-def _read_texts(config: Config, schema: Schema) -> Config:
-    """`config` with texts such as `0.4` and `true` read as YAML where the schema does not want a text."""
-    known = schema["properties"]
-    return {
-        key: _read_texts(value, known[key])
-        if isinstance(value, dict) and "properties" in known.get(key, {})
-        else _read_text(value)
-        if isinstance(value, str) and known.get(key, {}).get("type") != "string"
-        else value
-        for key, value in config.items()
-    }
-
-
-def _read_text(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _with_defaults(config: Config, schema: Schema) -> Config:
-    return {
-        key: _with_defaults(config.get(key, {}), subschema)
-        if "properties" in subschema
-        else _canonical(config.get(key, subschema["default"]))
-        for key, subschema in schema["properties"].items()
-    }
-
-
-def _sentence(problem: jsonschema.ValidationError, schema: Schema) -> str:
-    path = ".".join(str(part) for part in problem.absolute_path)
-    if problem.validator == "additionalProperties":
-        known = list(schema["properties"][path]["properties"] if path else schema["properties"])
-        instance: Any = problem.instance
-        unknown = next(key for key in instance if key not in known)
-        name = f"{path}.{unknown}" if path else str(unknown)
-        close = difflib.get_close_matches(str(unknown), known, n=1)
-        advice = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
-        return f"config: unknown key {name}; {advice}"
-    return f"config: {path or 'the configuration'} is {problem.instance!r}, but must be {_expectation(path, schema)}"
-
-
-def _expectation(path: str, schema: Schema) -> str:
-    """What the value at `path` may be, in words."""
-    subschema = dict(keys(schema)).get(path)
-    if subschema is None:
-        return "a mapping of keys to values"
-    if "anyOf" in subschema:
-        return " or ".join(_in_words(option) for option in subschema["anyOf"])
-    return _in_words(subschema)
-
-
-def _in_words(subschema: Schema) -> str:
-    if "const" in subschema:
-        return str(subschema["const"])
-    if "enum" in subschema:
-        return "one of " + ", ".join(subschema["enum"])
-    kind = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
-    words = [kind[subschema["type"]]]
-    if "exclusiveMinimum" in subschema:
-        words.append(f"above {subschema['exclusiveMinimum']}")
-    if "minimum" in subschema:
-        words.append(f"from {subschema['minimum']}")
-    if "maximum" in subschema:
-        words.append(f"up to {subschema['maximum']}")
-    if "multipleOf" in subschema:
-        words.append(f"that is a multiple of {subschema['multipleOf']}")
-    if "x-form" in subschema:
-        words.append(subschema["x-form"])
-    return " ".join(words)

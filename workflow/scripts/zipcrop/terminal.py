@@ -1,4 +1,4 @@
-"""The terminal: text from archives and decoders, made harmless before people see it there or in a log."""
+"""The terminal: text from archives and decoders, made harmless before it is shown there or in a log."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _JOINERS = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    r"""`text` on one line: each character that moves the cursor, ends a line, turns the direction of writing or cannot
+    r"""`text` on one line. Each character that moves the cursor, ends a line, turns the direction of writing or cannot
     be shown becomes its escape (`\x1b`, `\u202e`, `\U000e0001`), and so does half a surrogate pair."""
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
 def say(line: str) -> None:
-    """Prints `line` on stdout as `printable` has it, with escapes for what the terminal's encoding lacks."""
+    """Prints `line` on stdout, made `printable`, with escapes for characters that the terminal's encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(printable(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 

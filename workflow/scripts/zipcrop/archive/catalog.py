@@ -1,4 +1,4 @@
-"""The catalog: which archives there are, and what they are called."""
+"""The catalog: the archives that there are, by id."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from zipcrop.archive.source import LocalZip, RefusedZip, Source
 from zipcrop.errors import CatalogError, MachineError
 from zipcrop.filenames import is_safe_character
 
-# Results are called after the archive, with a longer suffix; no file system takes more than 255.
+# Results are called after the archive, with a longer suffix. No file system takes more than 255 bytes.
 _LONGEST_NAME = 250
 
 
 def find_archives(raw_zips: str) -> dict[str, Source]:
     """The archives below `raw_zips`, a folder or the URL of one in an object store, by their ids in natural order.
 
-    An id is the path below `raw_zips` without `.zip`, with `/`; of ids that a file system may take for one, since they
-    differ in letter case or Unicode normalisation alone, the later ones get `~2`, `~3`, … An archive with a name that
-    no folder could have, or that Snakemake cannot carry, is a `source.RefusedZip`, with an id made of what is left of
+    An id is the path below `raw_zips` without `.zip`, with `/`. Where a file system may take several ids for one, since
+    they differ in letter case or Unicode normalisation alone, the later ones get `~2`, `~3`, … An archive with a name
+    that no folder could have, or that Snakemake cannot carry, is a `source.RefusedZip`, with an id made of the rest of
     its name. Subfolders and links are followed. A folder called like an archive is a folder.
 
     Raises CatalogError where there is no folder or no archive, or where the results of one archive would lie inside
@@ -36,19 +36,19 @@ def find_archives(raw_zips: str) -> dict[str, Source]:
     found = dict(_in_store(raw_zips) if source.is_url(raw_zips) else _in_folder(Path(raw_zips)))
     if not found:
         raise CatalogError(f"there is no ZIP archive in {raw_zips}; put some there, or set raw_zips to where they are")
-    # Those with good names first: an id made up for another takes nobody's.
+    # Good names come first, so that an id made up for a bad one does not take theirs.
     relatives = sorted(found, key=lambda relative: (_refusal(relative) != "", _natural(relative)))
     refusals = [_refusal(relative) for relative in relatives]
     wished = [
         _without_suffix(relative) if not refusal else safe_archive_id(_without_suffix(relative))
         for relative, refusal in zip(relatives, refusals, strict=True)
     ]
-    # Before ids are told apart, which would tell these apart, too.
-    _check_nesting({each: found[relative].place for each, relative in zip(wished, relatives, strict=True)})
+    # Before ids are numbered, which would hide the nesting.
+    _check_nesting({each: found[relative].location for each, relative in zip(wished, relatives, strict=True)})
     archives: dict[str, Source] = {}
     for relative, refusal, archive in zip(relatives, refusals, archive_ids(wished), strict=True):
         at = found[relative]
-        archives[archive] = RefusedZip(_shown(at.place), refusal) if refusal else at
+        archives[archive] = RefusedZip(_shown(at.location), refusal) if refusal else at
     return {archive: archives[archive] for archive in sorted(archives, key=_natural)}
 
 
@@ -57,7 +57,7 @@ def _without_suffix(relative: str) -> str:
 
 
 def _in_store(url: str) -> Iterator[tuple[str, Source]]:
-    from zipcrop.archive import store  # which takes long to import
+    from zipcrop.archive import store  # it takes long to import
 
     yield from store.find_zips(url)
 
@@ -70,7 +70,7 @@ def _in_folder(root: Path) -> Iterator[tuple[str, Source]]:
 
 
 def _zip_files(root: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:  # by default, the archives of an unreadable folder would just not be there
+    def stop(error: OSError) -> None:  # by default, os.walk would pass over a folder that it cannot read
         raise MachineError.from_os_error(error, f"searching {root} for archives") from None
 
     seen = set()
@@ -84,7 +84,7 @@ def _zip_files(root: Path) -> Iterator[Path]:
 
 
 def _refusal(relative: str) -> str:
-    """Why the archive with that path below `raw_zips` is not done, in words; empty if it is."""
+    """The reason why the archive with that path below `raw_zips` is refused, in words; empty if it is not."""
     archive = _without_suffix(relative)
     parts = archive.split("/")
     if any(0xD800 <= ord(character) < 0xE000 for character in relative):
@@ -104,9 +104,9 @@ def _refusal(relative: str) -> str:
     return ""
 
 
-def _shown(place: str) -> str:
-    """`place` as a text that can be written anywhere."""
-    readable = os.fsencode(place).decode(errors="backslashreplace")
+def _shown(location: str) -> str:
+    """`location` as a text that can be written anywhere."""
+    readable = os.fsencode(location).decode(errors="backslashreplace")
     return "".join(each if is_safe_character(each) else ascii(each)[1:-1] for each in readable)
 
 

@@ -9,7 +9,7 @@ import zlib
 _STORED, _DEFLATE, _BZIP2, _LZMA = 0, 8, 12, 14
 _READABLE = frozenset((_STORED, _DEFLATE, _BZIP2, _LZMA))
 AES = 99
-"""Not a compression: the member is encrypted."""
+"""The method of an encrypted member; it says nothing of the compression."""
 _NAMES = {
     1: "shrink",
     2: "reduce",
@@ -32,16 +32,16 @@ _NAMES = {
 
 
 class DamagedData(Exception):
-    """Compressed bytes that are none; the message says what the decompressor says."""
+    """Bytes that cannot be decompressed; the message is the decompressor's."""
 
 
 def unreadable(method: int) -> str:
-    """What the method is called if it cannot be read here; empty if it can."""
+    """The name of the method if it cannot be read here; empty if it can."""
     return "" if method in _READABLE else _NAMES.get(method, f"method {method}")
 
 
 def decompress(data: bytes, method: int, most: int) -> bytes:
-    """The first `most` bytes (at least 1) of what `data`, compressed by the readable `method`, stands for.
+    """Decompresses `data`, compressed by the readable `method`, up to its first `most` bytes (at least 1).
 
     Raises DamagedData.
     """
@@ -53,7 +53,7 @@ def decompress(data: bytes, method: int, most: int) -> bytes:
         if method == _BZIP2:
             return bz2.BZ2Decompressor().decompress(data, most)
         return _decompress_lzma(data, most)
-    except (zlib.error, lzma.LZMAError, OSError, ValueError) as error:  # bzip2 says of damage that it is an OSError
+    except (zlib.error, lzma.LZMAError, OSError, ValueError) as error:  # bzip2 raises an OSError for damaged data
         raise DamagedData(str(error)) from None
 
 
@@ -67,7 +67,7 @@ def _decompress_lzma(data: bytes, most: int) -> bytes:
     position_bits, literal_position_bits = divmod(rest, 5)
     lzma1 = {
         "id": lzma.FILTER_LZMA1,
-        # It may declare 4 GiB, which are allocated; but nothing lies farther back than all there is.
+        # It may declare 4 GiB, which would be allocated. No more than `most` bytes are ever looked back at.
         "dict_size": min(max(int.from_bytes(properties[1:], "little"), 4096), max(most, 4096)),
         "lc": literal_context_bits,
         "lp": literal_position_bits,

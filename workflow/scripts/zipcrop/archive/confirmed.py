@@ -1,4 +1,4 @@
-"""Archives whose faults are not believed at once: what cannot be read is read a second time, through another opening.
+"""Archives whose faults are confirmed: a fault counts only if a second reading, through another opening, finds it too.
 
 A file that is copied over itself, or a disk that once gives zeros, must not leave a good photo `failed`, since nobody
 would look at it again.
@@ -9,42 +9,46 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from zipcrop.archive import source
-from zipcrop.archive.directory import State
-from zipcrop.archive.reader import Archive, ArchiveError, Limits, Member, MemberError, NotAnImage, UnsupportedMember
+from zipcrop.archive.reader import Archive, ArchiveError, Member, MemberError
 from zipcrop.errors import MachineError
 
+if TYPE_CHECKING:
+    from zipcrop.archive.directory import State
+    from zipcrop.archive.entry import Entry
+    from zipcrop.settings import Limits
 
-def check_state(place: str, state: State) -> None:
-    """Raises MachineError if the archive at `place` is no longer in `state`, as `source.Source.state` gave it."""
-    if source.at(place).state() != state:
-        _has_changed(place)
+
+def check_state(location: str, state: State) -> None:
+    """Raises MachineError if the archive at `location` is no longer in `state`, as `source.Source.state` gave it."""
+    if source.at(location).state() != state:
+        _raise_changed(location)
 
 
 class ConfirmedArchive:
-    """An open archive that says of content that it is at fault only where a second reading says so, too. `read` may be
-    called by several threads at once."""
+    """An open archive that reports a fault of its content only after a second reading has confirmed it. Threads may
+    share it."""
 
-    def __init__(self, place: str, limits: Limits, state: State, digest: str = "") -> None:
-        """Opens the archive at `place`, a path or URL, which was in `state` when the job began. If somebody has opened
-        it before, its `digest` is known.
+    def __init__(self, location: str, limits: Limits, state: State, digest: str = "") -> None:
+        """Opens the archive at `location`, a path or URL, which was in `state` when the job began. Its `digest` is
+        known if it has been opened before.
 
-        Raises ArchiveError if its content is at fault, and, as all methods do, MachineError if it has changed or gives
-        other bytes when it is read again, OSError or MachineError if the machine is at fault otherwise.
+        Raises ArchiveError if its content is at fault. This and all methods raise MachineError if the archive has
+        changed, or gives other bytes when it is read again; OSError or MachineError if the machine is at fault.
         """
-        self._place = place
+        self._location = location
         self._limits = limits
         self._state = state
         self._lock = threading.Lock()
         self._second: Archive | None = None
         try:
-            self._first = Archive(place, limits)
+            self._first = Archive(location, limits)
         except ArchiveError as error:
-            if digest or not _fails_alike(error, lambda: Archive(place, limits, anew=True).close()):
-                self._gave_other_bytes()
-            check_state(place, state)
+            if digest or not _fails_alike(error, lambda: Archive(location, limits, anew=True).close()):
+                self._raise_other_bytes()
+            check_state(location, state)
             raise
         self._check(self._first, digest or self._first.digest)
 
@@ -55,7 +59,7 @@ class ConfirmedArchive:
         self.close()
 
     def close(self) -> None:
-        """Closes what it reads from."""
+        """Closes both openings."""
         self._first.close()
         if self._second:
             self._second.close()
@@ -66,79 +70,85 @@ class ConfirmedArchive:
         return self._first.digest
 
     def members(self) -> list[Member]:
-        """See `Archive`, but what has been opened does not raise ArchiveError."""
+        """See `Archive`, but an archive that could be opened does not raise ArchiveError."""
         try:
             return self._first.members()
         except ArchiveError:
-            self._gave_other_bytes()
+            self._raise_other_bytes()
 
-    def memory(self, index: int) -> int:
-        """See `Archive`."""
-        return self._first.memory(index)
-
-    def compressed_size(self, index: int) -> int:
-        """See `Archive`."""
-        return self._first.compressed_size(index)
-
-    def read(self, index: int) -> bytes:
+    def entry(self, index: int) -> Entry:
         """See `Archive`."""
         try:
-            return self._first.read(index)
-        except UnsupportedMember:
-            raise  # all of it was there
+            return self._first.entry(index)
         except MemberError as error:
-            again = self.opened_again()
-            if not _fails_alike(error, lambda: again.read(index)):
-                self._gave_other_bytes(index)
-            if again.state() != self._state:  # not of the path: a store would be asked for each member
-                _has_changed(self._place)
+            self._confirm(error, index)
+            raise
+
+    def memory(self, entry: Entry) -> int:
+        """See `Archive`."""
+        return self._first.memory(entry)
+
+    def read(self, entry: Entry) -> bytes:
+        """See `Archive`."""
+        try:
+            return self._first.read(entry)
+        except MemberError as error:
+            self._confirm(error, entry.number)
             raise
 
     def opened_again(self) -> Archive:
-        """The same archive through a second opening, from which nothing that was read before is remembered. It stays
-        open: an archive of damaged members does not have its directory read for each of them."""
+        """The same archive through a second opening, which reuses nothing that was read before. It stays open, so that
+        an archive full of damaged members does not have its directory read for each of them."""
         with self._lock:
             if self._second is None:
                 try:
-                    second = Archive(self._place, self._limits, anew=True)
+                    second = Archive(self._location, self._limits, anew=True)
                 except ArchiveError:
-                    self._gave_other_bytes()
+                    self._raise_other_bytes()
                 self._check(second, self.digest)
                 self._second = second
             return self._second
 
+    def _confirm(self, error: MemberError, index: int) -> None:
+        """Returns if a second reading of the member at `index` ends in the same `error`; else raises MachineError."""
+        again = self.opened_again()
+        if not _fails_alike(error, lambda: again.read(again.entry(index))):
+            self._raise_other_bytes(index)
+        if again.state() != self._state:  # not the path's state: a store would be asked for each member
+            _raise_changed(self._location)
+
     def _check(self, archive: Archive, digest: str) -> None:
-        """Closes the `archive`, and raises MachineError, if it is not in the state of the beginning or has not that
+        """Closes the `archive` and raises MachineError, unless it is in the state of the beginning and has that
         `digest`."""
         if archive.state() != self._state:
             archive.close()
-            _has_changed(self._place)
+            _raise_changed(self._location)
         if archive.digest != digest:
             archive.close()
-            self._gave_other_bytes()
+            self._raise_other_bytes()
 
-    def _gave_other_bytes(self, index: int | None = None) -> NoReturn:
-        """Raises the MachineError that says so of the member at `index` or the archive, or that the archive has changed
-        if that is why."""
-        check_state(self._place, self._state)
-        what = self._place if index is None else f"{self._name(index)} in {self._place}"
+    def _raise_other_bytes(self, index: int | None = None) -> NoReturn:
+        """Raises the MachineError for the archive, or its member at `index`, that has given different bytes: because it
+        has changed, or for no known reason."""
+        check_state(self._location, self._state)
+        what = self._location if index is None else f"{self._name(index)} in {self._location}"
         raise MachineError(f"{what} gave other bytes when it was read again; check the disk, and run again")
 
     def _name(self, index: int) -> str:
         for archive in (self._first, self.opened_again()):
-            with contextlib.suppress(ArchiveError):
-                return repr(archive.name(index))
+            with contextlib.suppress(MemberError):
+                return repr(archive.entry(index).name)
         return f"member {index}"
 
 
 def _fails_alike(error: Exception, again: Callable[[], object]) -> bool:
-    """Whether `again` raises what `error` is."""
+    """Whether `again` raises the same kind of error with the same message as `error`."""
     try:
         again()
-    except (ArchiveError, MemberError, NotAnImage) as second:
+    except (ArchiveError, MemberError) as second:
         return type(second) is type(error) and str(second) == str(error)
     return False
 
 
-def _has_changed(place: str) -> NoReturn:
-    raise MachineError(f"{place} changed while it was being read; run again once it is complete")
+def _raise_changed(location: str) -> NoReturn:
+    raise MachineError(f"{location} changed while it was being read; run again once it is complete")

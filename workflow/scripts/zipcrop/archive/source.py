@@ -1,4 +1,4 @@
-"""Sources: where an archive is, what tells its content from another, and its bytes. A file, or an object in a store."""
+"""Sources: an archive's location, a fingerprint of its content, and its bytes. A file, or an object in a store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from zipcrop.errors import MachineError
 
 _BLOCK = 1 << 20
 UNREADABLE = "unreadable"
-"""The fingerprint of what cannot be read at the moment."""
+"""The fingerprint of an archive that cannot be read at the moment."""
 _CACHED = 1 << 21
-"""Bytes that a system keeps together at most: it forgets none of them unless it is told to forget all."""
-# What a system answers where there is nothing.
+"""Bytes that a system caches as one piece at most, and forgets only if it is told to forget all of them."""
+# A system's answers where there is nothing.
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -26,51 +26,54 @@ class Source(Protocol):
     """An archive that has not been opened."""
 
     @property
-    def place(self) -> str:
-        """Its path, or the URL of the object."""
+    def location(self) -> str:
+        """The path of the file, or the URL of the object."""
         ...
 
     def size(self) -> int:
-        """Bytes; 0 where they cannot be known."""
+        """Size in bytes; 0 where it cannot be known."""
         ...
 
     def fingerprint(self) -> str:
-        """What changes with the content, and not with times: hexadecimal digits and dashes."""
+        """Hexadecimal digits and dashes that change with the content, and not with times."""
         ...
 
     def why_unreadable(self) -> str:
-        """Why the fingerprint is UNREADABLE, in words; empty if it is not, or not any more."""
+        """The reason why the fingerprint is UNREADABLE, in words; empty if it is not, or no longer."""
         ...
 
     def state(self) -> State:
-        """That of what is there now: another one as soon as somebody has written to it, or has put something else in
-        its place, be it with the same content. Raises OSError or MachineError."""
+        """The present state. It changes as soon as the archive is written to or replaced, even by the same content.
+        Raises OSError or MachineError."""
         ...
 
     def open(self, anew: bool = False) -> Reader:
-        """Its bytes; if `anew`, none that are remembered from an earlier reading, as far as the system lets us. Raises
-        ArchiveError if there is nothing that can be read, OSError or MachineError where the machine does not let us."""
+        """Opens the archive; if `anew`, its bytes do not come from a cache, as far as the system allows that.
+
+        Raises ArchiveError if there is nothing that can be read, OSError or MachineError where the machine is at fault.
+        """
         ...
 
 
-def at(place: str) -> Source:
-    """The archive at `place`, a path or URL."""
-    if is_url(place):
-        from zipcrop.archive.store import StoredZip  # which takes long to import
+def at(location: str) -> Source:
+    """The archive at `location`, a path or URL."""
+    if is_url(location):
+        from zipcrop.archive.store import StoredZip  # it takes long to import
 
-        return StoredZip(place)
-    return LocalZip(place)
-
-
-def is_url(place: str) -> bool:
-    """Whether `place` is in an object store, and no path."""
-    return place.startswith("s3://")
+        return StoredZip(location)
+    return LocalZip(location)
 
 
-def check_unchanged(place: str, fingerprint: str) -> None:
-    """Raises MachineError if the archive at `place` is not the one that had the `fingerprint` when the run began."""
-    if at(place).fingerprint() != fingerprint:
-        raise MachineError(f"{place} changed since the run began; run again once it is complete")
+def is_url(location: str) -> bool:
+    """Whether `location` is the URL of an object, and no path."""
+    return location.startswith("s3://")
+
+
+def check_unchanged(location: str, fingerprint: str) -> None:
+    """Raises MachineError if the archive at `location` no longer has the `fingerprint` that it had when the run
+    began."""
+    if at(location).fingerprint() != fingerprint:
+        raise MachineError(f"{location} changed since the run began; run again once it is complete")
 
 
 class FileState(NamedTuple):
@@ -84,16 +87,16 @@ class FileState(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
-        """As the system gives it."""
+        """The state in the system's answer."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 class RefusedZip:
-    """An archive that is not done for its name."""
+    """An archive that is refused because of its name."""
 
-    def __init__(self, place: str, refusal: str) -> None:
-        """At `place`, which is only for people to read, for the reason `refusal`."""
-        self.place = place
+    def __init__(self, location: str, refusal: str) -> None:
+        """`location` is only for people to read; `refusal` is the reason, in words."""
+        self.location = location
         self.refusal = refusal
 
     def size(self) -> int:
@@ -101,7 +104,7 @@ class RefusedZip:
         return 0
 
     def fingerprint(self) -> str:
-        """Of the reason."""
+        """A hash of the reason."""
         return f"refused-{hashlib.sha256(self.refusal.encode()).hexdigest()[:24]}"
 
     def why_unreadable(self) -> str:
@@ -120,22 +123,22 @@ class RefusedZip:
 class LocalZip:
     """A ZIP archive in a file."""
 
-    def __init__(self, place: str) -> None:
-        """At the path `place`."""
-        self.place = place
+    def __init__(self, location: str) -> None:
+        """`location` is a path."""
+        self.location = location
 
     def size(self) -> int:
         """See `Source`."""
         try:
-            return Path(self.place).stat().st_size
+            return Path(self.location).stat().st_size
         except OSError:
             return 0
 
     def fingerprint(self) -> str:
-        """A hash of the archive's central directory: names, sizes, CRCs and places of all members, read raw.
+        """A hash of the archive's central directory: names, sizes, CRCs and offsets of all members, read raw.
 
-        A file without a readable central directory is known by its size, beginning and end instead. Never raises: what
-        cannot be read is `unreadable`, and the job that has to read it says why.
+        For a file without a readable central directory, a hash of its size, beginning and end. Never raises: a file
+        that cannot be read is UNREADABLE, and the job that has to read it says why.
         """
         try:
             file = self.open()
@@ -144,13 +147,13 @@ class LocalZip:
         try:
             digest = hashlib.sha256(f"{file.size}:".encode())
             try:
-                place = locate(file)
+                extent = locate(file)
             except ArchiveError:
                 end = min(file.size, LONGEST_TAIL)
                 digest.update(file.read_at(end, 0) + file.read_at(end, file.size - end))
                 return f"broken-{digest.hexdigest()[:32]}"
-            for start in range(place.start, place.start + place.length, _BLOCK):
-                digest.update(file.read_at(min(_BLOCK, place.start + place.length - start), start))
+            for start in range(extent.start, extent.start + extent.length, _BLOCK):
+                digest.update(file.read_at(min(_BLOCK, extent.start + extent.length - start), start))
             return digest.hexdigest()[:32]
         except OSError:
             return UNREADABLE
@@ -171,7 +174,7 @@ class LocalZip:
     def state(self) -> FileState | None:
         """See `Source`. None where there is nothing."""
         try:
-            return FileState.of(Path(self.place).stat())
+            return FileState.of(Path(self.location).stat())
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return None
@@ -179,17 +182,21 @@ class LocalZip:
 
     def open(self, anew: bool = False) -> LocalFile:
         """See `Source`."""
-        return LocalFile(self.place, anew)
+        return LocalFile(self.location, anew)
 
 
 class LocalFile:
     """A `Reader` of a file."""
 
     def __init__(self, path: str, anew: bool = False) -> None:
-        """Opens the regular file at `path`; if `anew`, the system is told to forget whatever is read. Raises
-        ArchiveError if it is none (a pipe would wait for ever), OSError where the machine does not let us."""
+        """Opens the regular file at `path`; if `anew`, the system is told to forget its cache before each reading.
+
+        Raises ArchiveError if it is no regular file (a pipe would wait for ever), OSError if the machine is at fault.
+        """
         try:
-            if not stat.S_ISREG(Path(path).stat().st_mode):  # before it is opened, since a device may do something then
+            if not stat.S_ISREG(
+                Path(path).stat().st_mode
+            ):  # before it is opened, since opening a device may do something
                 raise ArchiveError("is not a regular file")
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:

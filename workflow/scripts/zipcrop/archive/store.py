@@ -1,4 +1,4 @@
-"""Object stores that speak S3: which archives are there, their bytes in ranges, and results that are put there.
+"""Object stores that speak S3: the archives in them, read in ranges, and results that are uploaded.
 
 Endpoint and credentials come from the environment, as boto3 finds them (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, …).
 """
@@ -36,7 +36,7 @@ _SCHEME = "s3://"
 _CONNECTIONS = 32
 _TRIES = 5
 _BLOCK = 4 << 20
-"""Bytes that are read at once. Members of an archive lie side by side and are read in turn: one request serves many."""
+"""Bytes of a request. Members of an archive lie side by side and are read in turn, so that one request serves many."""
 _MOST_BLOCKS = 16
 _DELETED_AT_ONCE = 1000  # S3 takes no more
 _NO_ACCESS = ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
@@ -44,7 +44,7 @@ _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")  # RFC 9110, section 14.4
 
 
 class _ShortAnswer(Exception):
-    """It has fewer bytes than were asked for, without being cut off; the message says how many."""
+    """A complete answer with fewer bytes than were asked for; the message says how many."""
 
 
 _CUT_SHORT = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, _ShortAnswer)
@@ -52,24 +52,24 @@ _CUT_SHORT = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, _Sh
 
 @dataclass(frozen=True)
 class ObjectState:
-    """What the store says of an object: its `State`."""
+    """The `State` of an object, as the store tells it."""
 
     size: int
     etag: str
-    """As the store writes it, with its quotes."""
+    """In the store's spelling, with quotes."""
 
 
 class StoredZip:
     """A ZIP archive in a store: a `source.Source`."""
 
-    def __init__(self, place: str, state: ObjectState | None = None) -> None:
-        """At the URL `place`; its `state` is asked of the store where it is not given."""
-        self.place = place
+    def __init__(self, location: str, state: ObjectState | None = None) -> None:
+        """`location` is a URL. Without a `state`, the store is asked for it."""
+        self.location = location
         self._known = state
 
     def state(self) -> ObjectState:
         """See `source.Source`."""
-        return self._known or _ask(self.place)
+        return self._known or _ask(self.location)
 
     def size(self) -> int:
         """See `source.Source`."""
@@ -81,19 +81,19 @@ class StoredZip:
         return f"etag-{re.sub('[^0-9A-Za-z-]', '', state.etag)}-{state.size}"
 
     def why_unreadable(self) -> str:
-        """See `source.Source`: never, since a store that does not answer stops the run."""
+        """See `source.Source`. Always empty, since a store that does not answer stops the run."""
         return ""
 
     def open(self, anew: bool = False) -> StoredObject:
-        """See `source.Source`. What is remembered is remembered by each opened object alone."""
-        return StoredObject(self.place, self.state())
+        """See `source.Source`. Each opened object has a cache of its own, so it is always read anew."""
+        return StoredObject(self.location, self.state())
 
 
 class StoredObject:
-    """A `Reader` of an object, which it sees in one and the same state or not at all."""
+    """A `Reader` of an object in one state: once that has changed, reading fails."""
 
     def __init__(self, url: str, state: ObjectState) -> None:
-        """Of the object at `url` while it is in `state`."""
+        """Reads the object at `url` while it is in `state`."""
         self.size = state.size
         self._url = url
         self._state = state
@@ -110,7 +110,7 @@ class StoredObject:
         return b"".join(parts)
 
     def state(self) -> ObjectState:
-        """See `Reader`. The store gives bytes of no other."""
+        """See `Reader`. The store gives bytes of no other state."""
         return self._state
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class StoredObject:
             self._blocks.clear()
 
     def _block(self, number: int) -> bytes:
-        """The block of that number, fetched by the first thread that wants it while others wait."""
+        """The block of that number. The first thread that wants it fetches it, and the others wait."""
         with self._lock:
             known = self._blocks.get(number)
             block = self._blocks[number] = known or Future()
@@ -147,7 +147,7 @@ class StoredObject:
                 raise self._other_bytes(str(short)) from None
 
     def _read(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to `end`, asked for once. Raises MachineError if the store answers others, one of
+        """Asks once for the bytes from `start` to `end`. Raises MachineError if the store answers others, one of
         `_CUT_SHORT` if it answers fewer."""
         bucket, key = split(self._url)
         answer = _client().get_object(
@@ -157,7 +157,7 @@ class StoredObject:
             if other := self._difference(answer, start, end):
                 raise self._other_bytes(other)
             data = b""
-            # Up to one byte more than there should be, to tell when there are more.
+            # One byte more than there should be is enough to know that there are too many.
             while len(data) <= end - start and (more := body.read(end - start + 1 - len(data))):
                 data += more
         if len(data) > end - start:
@@ -167,17 +167,17 @@ class StoredObject:
         return data
 
     def _difference(self, answer: dict[str, Any], start: int, end: int) -> str:
-        """How the head of an `answer` differs from what was asked for, in words; empty if it does not."""
+        """The difference between the headers of `answer` and the request, in words; empty if there is none."""
         etag = answer.get("ETag", self._state.etag)
         if _bare(etag) != _bare(self._state.etag):
             return f"those of ETag {etag} instead of {self._state.etag}"
         given = answer.get("ContentRange", "")
         if not given and (start, end) == (0, self.size):
-            return ""  # all of it is what was asked for, and its length is seen when it is read
+            return ""  # the whole object was asked for, and its length is checked when it is read
         if not given:
             return f"all of them, with status {answer['ResponseMetadata']['HTTPStatusCode']}"
         match = _RANGE.fullmatch(given)
-        # Up to an earlier end, it is an answer that ends too soon.
+        # A range with an earlier end is an answer that is cut short.
         if match and int(match[1]) == start and int(match[2]) < end and match[3] in ("*", str(self.size)):
             return ""
         return f"{given} instead of bytes {start}-{end - 1}/{self.size}"
@@ -190,7 +190,7 @@ class StoredObject:
 
 
 def find_zips(url: str) -> Iterator[tuple[str, StoredZip]]:
-    """What lies below `url`, a bucket or a folder in one, and ends in .zip in any letter case, with its name below it.
+    """The objects below `url`, a bucket or a folder in one, that end in .zip in any letter case, by name below `url`.
 
     Takes a request for each thousand objects. Raises MachineError where the store does not answer.
     """
@@ -203,22 +203,22 @@ def find_zips(url: str) -> Iterator[tuple[str, StoredZip]]:
 
 
 def upload(file: Path, url: str) -> None:
-    """Puts the content of `file` at `url`. Raises MachineError, OSError where the file cannot be read."""
+    """Uploads `file` to `url`. Raises MachineError, or OSError where the file cannot be read."""
     bucket, key = split(url)
     with file.open("rb") as content, _faults(f"uploading {file} to {url}"):
-        # Callers have threads of their own.
+        # The callers already use threads.
         _client().upload_fileobj(content, bucket, key, Config=TransferConfig(use_threads=False))
 
 
 def names(url: str) -> Iterator[str]:
-    """The names, below the folder `url`, of all objects there. Raises MachineError."""
+    """The names, below the folder `url`, of all objects in it. Raises MachineError."""
     bucket, prefix = _folder(url)
     for listed in _objects(bucket, prefix, f"listing {url}"):
         yield listed["Key"][len(prefix) :]
 
 
 def delete(url: str, unwanted: Iterable[str]) -> None:
-    """Deletes the objects whose names below the folder `url` are `unwanted`, whether or not they are there. Raises
+    """Deletes the objects called `unwanted` below the folder `url`, whether or not they are there. Raises
     MachineError."""
     bucket, prefix = _folder(url)
     objects = [{"Key": prefix + name} for name in unwanted]
@@ -235,7 +235,7 @@ def _bare(etag: str) -> str:
 
 
 def split(url: str) -> tuple[str, str]:
-    """Bucket and key. A key may hold any character, so this is no URL in the strict sense."""
+    """The bucket and the key. A key may hold any character, so `url` is no URL in the strict sense."""
     bucket, _, key = url.removeprefix(_SCHEME).partition("/")
     return bucket, key
 
@@ -275,7 +275,7 @@ def _client() -> Any:
 
 @contextlib.contextmanager
 def _faults(doing: str) -> Iterator[None]:
-    """Turns what boto3 raises in the `with` block into a MachineError that says what the block was `doing`."""
+    """Turns boto3's exceptions in the `with` block into a MachineError that says what the block was `doing`."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError):

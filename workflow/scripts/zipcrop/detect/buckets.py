@@ -1,4 +1,4 @@
-"""Buckets: decoded images that wait for the engine, by letterbox shape, since only equal shapes go into one batch."""
+"""Buckets: images that wait for the engine, by the shape of their letterbox, since a batch has one shape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Shaped(Protocol):
-    """Anything with a letterbox."""
+    """An item with a letterbox."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -36,17 +36,17 @@ class Buckets(Generic[T]):
             self._changed.notify()
 
     def close(self) -> None:
-        """No more items will come."""
+        """Says that no more items will come."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def take(self, batch: int) -> list[T]:
-        """The item that has waited longest with others of its shape, at most `batch` of them; waits for one if there is
-        none. Empty once closed and used up.
+        """The item that has waited longest, with others of its shape, `batch` at most. Waits if there is none; empty
+        once the queue is closed and used up.
 
-        It never waits for a batch to fill: an engine that asks has nothing to do, and while it is busy the next batch
-        grows by itself.
+        It never waits for a batch to fill: an engine that asks is idle, and while it is busy the next batch grows by
+        itself.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._buckets or self._closed)

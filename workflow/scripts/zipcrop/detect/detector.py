@@ -1,7 +1,7 @@
-"""What weights from strangers hold: whether it is a detector that this program reads, and nothing besides.
+"""Judges weights from strangers: they must be a detector that this program reads, and nothing besides.
 
-ultralytics' safe unpickler admits hundreds of classes, calls their constructors with what the file says, and sets
-attributes to whatever it likes. Here it is what a detector is made of, in the way that PyTorch saves it, or refused.
+ultralytics' safe unpickler admits hundreds of classes, calls their constructors with arguments from the file, and sets
+any attribute to any value. Here only the parts of a detector are admitted, in the form in which PyTorch saves them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from unittest import mock
 import torch
 from torch import nn
 
+from zipcrop.detect import restrict
 from zipcrop.errors import ModelError, one_line
+
+restrict.restrict_ultralytics()
+
+from ultralytics.nn.modules import Detect  # noqa: E402 - only after it is restricted
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 
 _ADMITTED = {
     "ultralytics.nn.tasks.DetectionModel",
@@ -33,18 +39,18 @@ _ADMITTED = {
 _ADMITTED_MODULES = (
     "torch.nn.modules.",
     "ultralytics.nn.modules.",
-    "ultralytics.utils.loss.",  # of a detector that was saved while it was trained
+    "ultralytics.utils.loss.",  # in a detector that was saved while it was trained
     "ultralytics.utils.tal.",
 )
-_REFUSED = ("ultralytics.nn.modules.block.TorchVision",)  # asks a host for weights
+_REFUSED = ("ultralytics.nn.modules.block.TorchVision",)  # downloads weights
 _MOST_STRIDE = 1024
 _MOST_EXAMPLE = 2048
-"""Pixels; that many are in memory when a network is converted."""
+"""Pixels of a side; the whole image is in memory when a network is converted."""
 
 
 def check_globals(names: Iterable[str], shown: Path) -> None:
-    """Raises ModelError unless the classes and functions called `names` are such as the weights `shown` of a detector
-    refer to."""
+    """Raises ModelError unless a detector's weights may refer to all classes and functions called `names`; the message
+    calls the weights `shown`, here and below."""
     for name in sorted(names):
         if name in _ADMITTED or (name.startswith(_ADMITTED_MODULES) and name not in _REFUSED):
             continue
@@ -61,8 +67,8 @@ def check_globals(names: Iterable[str], shown: Path) -> None:
 
 @contextlib.contextmanager
 def without_constructors() -> Iterator[None]:
-    """Within the `with` block no module of a network can be constructed, with what arguments so ever. PyTorch saves and
-    loads modules without that."""
+    """Within the `with` block no module of a network can be constructed. PyTorch saves and loads modules without
+    that."""
 
     def refuse(self: object, *arguments: object, **options: object) -> None:
         raise TypeError(f"it would construct a {type(self).__name__}")
@@ -72,11 +78,11 @@ def without_constructors() -> Iterator[None]:
 
 
 def check(model: Any, shown: Path) -> None:
-    """Raises ModelError where `model`, which the weights `shown` held, does more than detect, or does it in a way that
-    this program does not read. What is odd beyond that may raise anything."""
+    """Raises ModelError if `model`, from the weights `shown`, does more than detect, or gives output that this program
+    does not read. Even odder models may raise anything."""
     if not isinstance(model, nn.Module):
         raise ModelError(f"the weights {shown} hold no network; zipcrop needs a detector, such as yolov8s.pt")
-    # First, since whatever is called below could be replaced.
+    # First, since the functions that are called below could be replaced.
     for module in _modules(model, shown):
         _check_module(module, shown)
     if model.task != "detect":
@@ -91,7 +97,7 @@ def check(model: Any, shown: Path) -> None:
 
 
 def _modules(model: nn.Module, shown: Path) -> Iterator[nn.Module]:
-    """All modules in `model`, without calling any of it."""
+    """All modules in `model`, found without calling any of its code."""
     seen = set()
     todo = [model]
     while todo:
@@ -131,8 +137,8 @@ def _check_module(module: nn.Module, shown: Path) -> None:
 
 
 def _calls(value: object, module: nn.Module) -> bool:
-    """Whether there is something to call in an attribute of `module`, other than its own method, which a fused network
-    has for `forward`."""
+    """Whether `value`, an attribute of `module`, holds anything that can be called, other than a method of the module:
+    a fused network has one for `forward`."""
     todo = [value]
     seen = set()
     while todo:
@@ -153,9 +159,6 @@ def _calls(value: object, module: nn.Module) -> bool:
 
 
 def _check_head(model: nn.Module, shown: Path) -> None:
-    from ultralytics.nn.modules import Detect
-    from ultralytics.nn.tasks import DetectionModel
-
     head = model.model[-1]
     if not isinstance(model, DetectionModel) or not isinstance(head, Detect):
         raise ModelError(
@@ -175,7 +178,7 @@ def _check_head(model: nn.Module, shown: Path) -> None:
 
 
 def class_names(model: nn.Module, shown: Path) -> list[str]:
-    """The classes of a detector, by number. Raises ModelError where they are no texts, or not numbered from 0 on."""
+    """The classes of a detector, by number. Raises ModelError if they are not texts, or not numbered from 0 on."""
     names: Any = model.names
     if isinstance(names, (list, tuple)):
         names = dict(enumerate(names))
@@ -191,8 +194,10 @@ def class_names(model: nn.Module, shown: Path) -> list[str]:
 
 
 def person_class(classes: list[str], shown: Path) -> int:
-    """The index of the class `person`; 0, as in COCO, where the classes have no names but their numbers. Raises
-    ModelError, naming the weights `shown`, where there is none, or more than one."""
+    """The index of the class `person`; 0, as in COCO, if the classes are only called by their numbers.
+
+    Raises ModelError if there is no such class, or more than one.
+    """
     names = [name.strip().lower() for name in classes]
     if names == [str(index) for index in range(len(names))]:
         return 0
@@ -205,7 +210,7 @@ def person_class(classes: list[str], shown: Path) -> int:
 
 
 def stride(model: nn.Module, shown: Path) -> int:
-    """The largest stride of a detector, pixels. Raises ModelError where that is no sensible number."""
+    """The largest stride of a detector, pixels. Raises ModelError if that is no sensible number."""
     head = model.model[-1]
     strides = [[float(each) for each in owner.stride] for owner in (model, head)]
     for each in (*strides[0], *strides[1]):
@@ -219,7 +224,7 @@ def stride(model: nn.Module, shown: Path) -> int:
 
 
 def example_size(model: nn.Module) -> list[int]:
-    """Height and width of the image on which a detector is converted: what it was trained on, if that is sensible."""
+    """Height and width of the image on which a detector is converted: those of its training, if they are sensible."""
     size: Any = model.args.get("imgsz")
     sides = list(size) if isinstance(size, (list, tuple)) and len(size) == 2 else [size, size]
     sensible = all(type(side) is int and 32 <= side <= _MOST_EXAMPLE for side in sides)
@@ -231,5 +236,5 @@ def _odd(what: str, shown: Path) -> ModelError:
 
 
 def in_words(value: object) -> str:
-    """What a file gave, for a message."""
+    """A value from a file, for a message."""
     return one_line(str(value)) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

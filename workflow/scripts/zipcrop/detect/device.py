@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from zipcrop.errors import MachineError
 from zipcrop.process import gpu
 
+if TYPE_CHECKING:
+    from zipcrop.settings import Precision, Speed
+
 Device = Literal["cpu", "cuda"]
-Engine = Literal["openvino", "torch"]
+EngineName = Literal["openvino", "torch"]
 
 
-def choose(device: str, engine: str, precision: str) -> tuple[Device, Engine]:
-    """The device and engine for the settings `device` and `engine`, either of which may be `auto`, and `precision`.
+def choose(speed: Speed, precision: Precision) -> tuple[Device, EngineName]:
+    """The device and the engine for the settings `speed`, either of which may be `auto` there, and `precision`.
 
     Raises MachineError where a GPU is asked for and there is none.
     """
-    on_gpu = device != "cpu" and engine != "openvino" and precision != "int8" and bool(gpu.visible())
-    if device == "cuda" and not on_gpu:
+    on_gpu = speed.device != "cpu" and speed.engine != "openvino" and precision != "int8" and bool(gpu.visible())
+    if speed.device == "cuda" and not on_gpu:
         raise MachineError("device is cuda, but there is no GPU to be seen; set device to auto or cpu")
     if on_gpu:
         return "cuda", "torch"
-    return "cpu", "torch" if engine == "torch" else "openvino"
+    return "cpu", "torch" if speed.engine == "torch" else "openvino"
 
 
-def worker_count(workers: int | str, device: Device, threads: int, gpus: int) -> int:
+def worker_count(workers: int | Literal["auto"], device: Device, threads: int, gpus: int) -> int:
     """Processes for an archive on `threads` cores and `gpus` GPUs, for the setting `workers`."""
     if workers != "auto":
-        return int(workers)
+        return workers
     if device == "cuda":
         # Each process has its own CUDA context; a few keep one GPU fed with decoded photos.
         return max(gpus, min(4 * gpus, threads // 4))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from zipcrop.detect import device as devices
-from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
+if TYPE_CHECKING:
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.detect.model import Model
+    from zipcrop.settings import Thresholds
 
 
 class Engine(Protocol):
@@ -17,31 +18,36 @@ class Engine(Protocol):
     concurrency: int
     """How many threads should call `detect` at once to keep the hardware busy."""
     batch: int
-    """The most images per call that it gains from."""
+    """The largest batch that still makes it faster."""
 
     def detect(self, batch: np.ndarray) -> list[np.ndarray]:
         """The persons in each image of `batch`, uint8 (N, H, W, 3) BGR, letterboxed.
 
         Gives N arrays, float32 (n, 5): x1, y1, x2, y2 in letterbox pixels and score, by falling score, as
-        `persons.select` does. Does not depend on the other images of the batch. May be called by several threads.
+        `persons.select` does. The result for an image does not depend on the rest of the batch. Threads may share it.
         """
         ...
 
 
-def load(
-    model: Model, engine: devices.Engine, device: devices.Device, threads: int, batch: int, thresholds: Thresholds
-) -> Engine:
-    """The engine called `engine` on `device`, for `model`, with `threads` cores to itself."""
-    if engine == "openvino":
-        from zipcrop.detect.openvino import OpenVINOEngine
+def load(model: Model, name: EngineName, device: Device, threads: int, batch: int, thresholds: Thresholds) -> Engine:
+    """The engine called `name` on `device`, for `model`, with `threads` cores to itself. Raises ModelError where the
+    model's files are damaged, MachineError where a GPU has too little memory; an engine may raise anything else."""
+    if name == "openvino":
+        from zipcrop.detect import openvino
 
-        return OpenVINOEngine(model, threads, thresholds)
+        # First: it compiles without Python's lock, and meanwhile other threads import OpenCV, which `persons` needs.
+        compiled = openvino.compile_model(model, threads)
+        from zipcrop.detect import persons
+
+        return openvino.OpenVINOEngine(
+            compiled, threads, lambda prediction: persons.select(prediction, model.person, thresholds)
+        )
     from zipcrop.detect.pytorch import TorchEngine
 
     return TorchEngine(model, device, threads, batch, thresholds)
 
 
 def try_out(engine: Engine, model: Model) -> None:
-    """Has `engine`, loaded for `model`, look at a small grey image: the first inference allocates, and shows whether
-    the engine works at all."""
+    """Has `engine`, loaded for `model`, look at a small grey image: the first inference allocates memory, and shows
+    whether the engine works at all."""
     engine.detect(np.full((1, 2 * model.stride, 2 * model.stride, 3), 114, np.uint8))

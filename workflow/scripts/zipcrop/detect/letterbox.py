@@ -38,8 +38,8 @@ class Letterbox:
         return cls(height, width, scaled_height, scaled_width, top, left, shape)
 
     def reduction(self) -> int:
-        """The largest of 1, 2, 4 and 8, by which a JPEG decoder can divide the image's sides, that leaves it no smaller
-        than its place in the letterbox."""
+        """The largest of 1, 2, 4 and 8 (a JPEG decoder can divide the sides by these) that leaves the image no smaller
+        than it will be in the letterbox."""
         return max(
             divisor
             for divisor in (1, 2, 4, 8)
@@ -53,12 +53,15 @@ class Letterbox:
             image = cv2.resize(image, (self.scaled_width, self.scaled_height), interpolation=cv2.INTER_LINEAR)
         bottom = self.shape[0] - self.scaled_height - self.top
         right = self.shape[1] - self.scaled_width - self.left
-        return cv2.copyMakeBorder(image, self.top, bottom, self.left, right, cv2.BORDER_CONSTANT, value=_GREY)
+        boxed: np.ndarray = cv2.copyMakeBorder(
+            image, self.top, bottom, self.left, right, cv2.BORDER_CONSTANT, value=_GREY
+        )
+        return boxed
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
-        """`boxes`, float32 (n, 4) x1, y1, x2, y2 in letterbox pixels, in pixels of the image, clipped to it."""
-        # As in scale_boxes, the geometry is worked out anew from the two shapes. Each axis has its own gain, since each
-        # side was rounded; where the short side needed no padding, that rounding can even shift the long side's.
+        """Takes `boxes`, float32 (n, 4) x1, y1, x2, y2, from letterbox pixels to pixels of the image, clipped to it."""
+        # As in scale_boxes, the geometry follows from the two shapes alone. Each axis has a gain of its own, since each
+        # side was rounded; if the short side needed no padding, that rounding can even shift the long side's.
         gain = min(self.shape[0] / self.height, self.shape[1] / self.width)
         scaled_height, scaled_width = max(round(self.height * gain), 1), max(round(self.width * gain), 1)
         left = round((self.shape[1] - scaled_width) / 2 - 0.1)
@@ -66,4 +69,5 @@ class Letterbox:
         gains = np.array([scaled_width / self.width, scaled_height / self.height] * 2, np.float32)
         offset = np.array([left, top] * 2, np.float32)
         limit = np.array([self.width, self.height] * 2, np.float32)
-        return np.clip((boxes - offset) / gains, 0, limit)
+        clipped: np.ndarray = np.clip((boxes - offset) / gains, 0, limit)
+        return clipped

@@ -1,4 +1,4 @@
-"""The prepared model: what the model step leaves for the engines, and the JSON that describes it."""
+"""The prepared model: files that the model step leaves for the engines, and the JSON that describes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zipcrop.errors import ModelError
 from zipcrop.files import flush
 
 if TYPE_CHECKING:
-    from zipcrop.detect.device import Engine
+    from zipcrop.detect.device import EngineName
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -30,13 +30,13 @@ class Model:
     """A prepared detector. Its folder also holds the files that `weights` and `openvino` name."""
 
     sha256: str
-    """Of the weights file."""
+    """Hexadecimal SHA-256 of the weights file."""
     name: str
     """The weights' file name when they were prepared, for people to read."""
     task: str
     classes: list[str]
     person: int
-    """Index of the class that counts."""
+    """Index of the class `person`."""
     stride: int
     """Largest stride, pixels: letterbox sides are multiples of it."""
     weights: str
@@ -44,26 +44,26 @@ class Model:
     openvino: str
     """OpenVINO IR with dynamic shapes, for the OpenVINO engine: the XML, with a file `.bin` beside it."""
     quantized: str = ""
-    """Of an int8 model, hexadecimal SHA-256 of its IR, which depends on the photos that it was calibrated on."""
+    """Hexadecimal SHA-256 of an int8 model's IR, which depends on the photos of its calibration; else empty."""
     files: dict[str, str] = field(default_factory=dict)
-    """Hexadecimal SHA-256 of each file that the engines read, by its path, which is spelt as in `weights`."""
+    """Hexadecimal SHA-256 of each file that the engines read, by its path in the spelling of `weights`."""
     path: Path | None = field(default=None, compare=False)
-    """The JSON that it was read from, in which this is not."""
+    """The JSON from which it was read. Not written there."""
 
     @property
     def identity(self) -> str:
-        """What results are keyed by: the weights and, of an int8 model, their quantised form."""
+        """The key of its results: the weights' hash and, for an int8 model, that of the quantised form."""
         return self.sha256 + self.quantized
 
-    def engine_files(self, engine: Engine) -> list[str]:
-        """What the engine called `engine` reads."""
+    def engine_files(self, engine: EngineName) -> list[str]:
+        """The files that the engine called `engine` reads."""
         if engine == "torch":
             return [self.weights]
         return [self.openvino, str(Path(self.openvino).with_suffix(".bin"))]
 
     def write(self, path: Path) -> Model:
-        """Writes the JSON to `path`, with the hashes of the files, which are beside it already, and gives the model
-        with these. All is on the disk before the JSON is, and that is there whole or not at all."""
+        """Writes the JSON to `path`, with the hashes of the files, which are beside it already. Gives the model with
+        these hashes. The JSON appears whole or not at all, once all else is on the disk."""
         files = {self.weights: self.sha256}
         for name in self.engine_files("openvino"):
             flush(path.parent / name)
@@ -84,9 +84,9 @@ class Model:
 
     @classmethod
     def read(cls, path: Path) -> Model:
-        """Reads the JSON at `path`; the paths of its files come out joined to its folder.
+        """Reads the JSON at `path`; the paths of the files get its folder before them.
 
-        Raises ModelError where there is none, or it is damaged, or an older version has written it.
+        Raises ModelError if there is none, or if it is damaged or an older version has written it.
         """
         try:
             with _open(path) as file:
@@ -107,7 +107,7 @@ class Model:
         return dataclasses.replace(model, **joined)
 
     def _check_types(self) -> None:
-        """Raises TypeError or ValueError where this is not what `write` writes."""
+        """Raises TypeError or ValueError if `write` cannot have written this."""
         texts = [self.name, self.task, self.weights, self.openvino, *self.classes]
         if not all(isinstance(text, str) and text for text in texts):
             raise TypeError
@@ -121,9 +121,9 @@ class Model:
         if not all(_SHA256.fullmatch(digest) for digest in digests):
             raise ValueError
 
-    def check_files(self, engine: Engine) -> None:
-        """Raises ModelError where a file that the engine called `engine` reads is not what was prepared, and removes
-        what `read` has read, so that the next run prepares it anew."""
+    def check_files(self, engine: EngineName) -> None:
+        """Raises ModelError if a file that the engine called `engine` reads has changed, and removes the JSON that
+        `read` has read, so that the next run prepares the model anew."""
         for path in self.engine_files(engine):
             if not _has_sha256(path, self.files[path]):
                 if self.path:
@@ -133,8 +133,8 @@ class Model:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the JSON of a prepared model is at `path`, and each file that it names is as it was prepared. Reads all
-    of them, which takes 0.1 s for yolov8s."""
+    """Whether the JSON of a prepared model is at `path`, and none of its files has changed. Reads all of them, which
+    takes 0.1 s for yolov8s."""
     try:
         model = Model.read(path)
     except ModelError:
@@ -142,12 +142,12 @@ def is_whole(path: Path) -> bool:
     return all(_has_sha256(file, digest) for file, digest in model.files.items())
 
 
-def check(model: Model, engine: Engine, threads: int) -> bool:
-    """To be called while workers load the engine called `engine`, with `threads` cores each: whether what they load is
-    whole. False: networks that had been compiled before were damaged, and are removed; workers have to be started anew.
+def check(model: Model, engine: EngineName, threads: int) -> bool:
+    """Checks the files that workers load, while they load the engine called `engine` with `threads` cores each.
 
-    Raises ModelError, as `Model.check_files` does, where the weights are damaged. The OpenVINO engine itself checks
-    what it compiles: that is read only where no compiled network is there.
+    Gives False if there were damaged compiled networks: they are removed, and the workers have to be started anew.
+    Raises ModelError, as `Model.check_files` does, if the weights are damaged. The OpenVINO engine itself checks the
+    model's files, but reads them only if there is no compiled network.
     """
     if engine == "openvino":
         return network_cache.remove_damaged(network_cache.folder(Path(model.openvino), threads)) == 0
@@ -156,7 +156,7 @@ def check(model: Model, engine: Engine, threads: int) -> bool:
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's content. Raises ModelError where it cannot be read, or is no file."""
+    """Hexadecimal SHA-256 of a file's content. Raises ModelError if it cannot be read, or is no regular file."""
     try:
         with _open(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -172,15 +172,15 @@ def _has_sha256(path: str, digest: str) -> bool:
 
 
 def _open(path: str | Path) -> io.BufferedReader:
-    """The file at `path`, for reading. Raises OSError where it is no file: nothing waits for the other end of a FIFO,
-    and no device is read without end."""
+    """Opens the file at `path` for reading. Raises OSError if it is no regular file: a FIFO would wait for its other
+    end, and a device could be read without end."""
     if not stat.S_ISREG(Path(path).stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a file", str(path))
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def quantized(path: Path) -> str:
-    """The `quantized` of the int8 model whose JSON is at `path`; empty where there is none."""
+    """The `quantized` of the int8 model whose JSON is at `path`; empty if there is none."""
     try:
         return Model.read(path).quantized
     except ModelError:
@@ -188,10 +188,10 @@ def quantized(path: Path) -> str:
 
 
 def weights_path(model: str) -> Path:
-    """Where the weights that the `model` setting names are, or will be once they are fetched: the file itself if there
-    is one, else, for a bare name, its place in `models/`.
+    """The path of the weights that the setting `model` names: that file if it exists, else, for a bare name, the path
+    in `models/` to which they are fetched.
 
-    Raises ModelError for a path to nothing, and for what is there but is no file with something in it.
+    Raises ModelError for a path to nothing, and for anything there that is not a file with some content.
     """
     path = Path(model)
     if not os.path.lexists(path):
@@ -205,7 +205,7 @@ def weights_path(model: str) -> Path:
 
 
 def check_weights_file(path: Path) -> None:
-    """Raises ModelError, at once, unless there is a file at `path` that can be read and is not empty."""
+    """Raises ModelError unless there is a file at `path` that can be read and is not empty. Never waits."""
     what = None
     try:
         with _open(path) as file:

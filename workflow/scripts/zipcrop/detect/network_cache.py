@@ -10,27 +10,28 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# OpenVINO's name for it, and the SHA-256 of its content.
+# OpenVINO's name for the network, and the SHA-256 of the file.
 _KEPT = re.compile(r"(.+)\.([0-9a-f]{64})\.blob")
 
 
 def folder(openvino: Path, threads: int) -> Path:
-    """Where networks are that were compiled of the IR at `openvino` for `threads` cores. Those for other numbers of
-    cores are elsewhere, since `remove_damaged` reads all that are here."""
+    """The folder of the networks that were compiled from the IR at `openvino` for `threads` cores. Other numbers of
+    cores have folders of their own, since `remove_damaged` reads a whole folder."""
     return openvino.parent / "cache" / str(threads)
 
 
 @contextlib.contextmanager
 def cache(folder: Path) -> Iterator[dict[str, str]]:
-    """OpenVINO's option to look in `folder` for what it is about to compile, and to keep there what it has compiled.
+    """OpenVINO's option to take compiled networks from `folder`, and to keep new ones there.
 
-    OpenVINO keys it by its own version, the hardware and all options, and compiles anew what is cut off. But it takes
-    flipped bits for good, and it has its cache for itself alone: it takes what another process is still writing for
-    damaged and deletes it, of which the writer fails, and it maps files that another then truncates, of which the
-    reader dies (SIGBUS; seen with 2026.4). So each process gets a folder of its own, with links to what is whole, and
-    what is new is renamed into `folder` after, with its hash in its name; see `remove_damaged`.
+    OpenVINO's keys hold its version, the hardware and all options, and it compiles a network anew if its file is cut
+    off. But it does not notice flipped bits, and expects no other process in its cache: it takes a file that another
+    process is still writing for damaged and deletes it, so that the writer fails, and it maps files that another
+    process then truncates, so that the reader dies (SIGBUS; seen with 2026.4). Therefore each process gets a folder of
+    its own, with links to the whole networks, and new ones are renamed into `folder` at the end of the `with` block,
+    with their hashes in their names; see `remove_damaged`.
 
-    No option where `folder` cannot be written to. Where the `with` block raises, nothing is kept.
+    Gives no option if `folder` cannot be written to. If the block raises, nothing is kept.
     """
     with contextlib.ExitStack() as stack:
         own = None
@@ -38,7 +39,7 @@ def cache(folder: Path) -> Iterator[dict[str, str]]:
             folder.mkdir(parents=True, exist_ok=True)
             own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)))
             for blob, key, _ in _kept(folder):
-                # Of two for the same key, which processes have compiled at once, any will do.
+                # Two processes may have compiled the same network at once: either will do.
                 if os.access(blob, os.R_OK):
                     with contextlib.suppress(FileExistsError):
                         (own / f"{key}.blob").symlink_to(Path("..") / blob.name)
@@ -48,7 +49,7 @@ def cache(folder: Path) -> Iterator[dict[str, str]]:
         yield {"CACHE_DIR": str(own)}
         for blob in own.glob("*.blob"):
             if not blob.is_symlink():
-                with contextlib.suppress(OSError):  # the next one compiles it again
+                with contextlib.suppress(OSError):  # the next process compiles it again
                     _keep(blob, folder)
 
 
@@ -58,7 +59,7 @@ def _keep(blob: Path, folder: Path) -> None:
     kept = folder / f"{blob.stem}.{digest}.blob"
     blob.replace(kept)
     for other, key, _ in _kept(folder):
-        if key == blob.stem and other != kept:  # OpenVINO did not take it, or it was compiled at the same time
+        if key == blob.stem and other != kept:  # OpenVINO has refused it, or it was compiled at the same time
             other.unlink(missing_ok=True)
 
 
@@ -70,20 +71,20 @@ def _kept(folder: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def remove_damaged(folder: Path) -> int:
-    """Removes the networks from `folder` that are not what was compiled, and says how many there were.
+    """Removes the networks from `folder` whose content has changed since they were compiled, and gives their number.
 
-    To be called once per job, since it reads all of them (30 ms for yolov8s), and a job has many workers. These may
-    have loaded one by then.
+    To be called once per job, which has many workers, since it reads all of them (30 ms for yolov8s). Workers may have
+    loaded a damaged one by then.
     """
     removed = 0
     for blob, _, digest in _kept(folder):
-        if not os.access(blob, os.R_OK):  # nobody loads it
+        if not os.access(blob, os.R_OK):  # no process can load it
             continue
         with contextlib.suppress(FileNotFoundError):
             with blob.open("rb") as file:
                 whole = hashlib.file_digest(file, "sha256").hexdigest() == digest
                 read = os.fstat(file.fileno())
-            # What a worker has compiled anew meanwhile stays.
+            # A network that a worker has compiled anew in the meantime stays.
             if not whole and os.path.samestat(read, blob.stat()):
                 blob.unlink()
                 removed += 1

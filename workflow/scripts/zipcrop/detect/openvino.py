@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zipcrop.detect import network_cache, restrict
-from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds, select
 
 restrict.restrict_openvino()
 
 import openvino as ov  # noqa: E402 - only after it is restricted
 from openvino.preprocess import ColorFormat, PrePostProcessor  # noqa: E402
+
+if TYPE_CHECKING:
+    from zipcrop.detect.model import Model
 
 
 class OpenVINOEngine:
@@ -27,23 +30,12 @@ class OpenVINOEngine:
 
     batch = 1
 
-    def __init__(self, model: Model, threads: int, thresholds: Thresholds) -> None:
-        """Compiles `model` for `threads` cores, or takes what was compiled before.
-
-        Raises ModelError where what it compiles is damaged; what was compiled before is the job's to check, see
-        `model.check`.
-        """
+    def __init__(self, compiled: ov.CompiledModel, threads: int, select: Callable[[np.ndarray], np.ndarray]) -> None:
+        """For a network `compiled` for `threads` cores. `select` gives the persons in one image's prediction, as
+        `persons.select` does."""
         self.concurrency = threads
-        self._person = model.person
-        self._thresholds = thresholds
-        try:
-            with network_cache.cache(network_cache.folder(Path(model.openvino), threads)) as kept:
-                self._compiled = _compile(model, threads, kept)
-                if not self._compiled.get_property("LOADED_FROM_CACHE"):
-                    model.check_files("openvino")  # before it is kept
-        except RuntimeError:  # OpenVINO's
-            model.check_files("openvino")
-            raise
+        self._compiled = compiled
+        self._select = select
         self._local = threading.local()
 
     def detect(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -54,7 +46,24 @@ class OpenVINOEngine:
 
     def _detect_one(self, image: np.ndarray) -> np.ndarray:
         output = self._local.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)[0]
-        return select(output[0], self._person, self._thresholds)
+        return self._select(output[0])
+
+
+def compile_model(model: Model, threads: int) -> ov.CompiledModel:
+    """The network of `model`, compiled for `threads` cores or taken from what was compiled before.
+
+    Raises ModelError where the files that it compiles are damaged. Networks that were compiled before are checked by
+    the job, see `model.check`.
+    """
+    try:
+        with network_cache.cache(network_cache.folder(Path(model.openvino), threads)) as kept:
+            compiled = _compile(model, threads, kept)
+            if not compiled.get_property("LOADED_FROM_CACHE"):
+                model.check_files("openvino")  # before it is kept
+    except RuntimeError:  # OpenVINO's
+        model.check_files("openvino")
+        raise
+    return compiled
 
 
 def _compile(model: Model, threads: int, kept: dict[str, str]) -> ov.CompiledModel:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
-
-SCORE_FLOOR = 0.05
-"""Persons below the threshold are reported down to this score: the best one of a photo filed under No_Person tells how
-near it was."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What makes a detection a person."""
-
-    confidence: float
-    iou: float
-    max_detections: int
-
-    @property
-    def floor(self) -> float:
-        """The least score that is looked at."""
-        return min(SCORE_FLOOR, self.confidence)
+    from zipcrop.settings import Thresholds
 
 
 def select(prediction: np.ndarray, person: int, thresholds: Thresholds) -> np.ndarray:
@@ -34,9 +18,6 @@ def select(prediction: np.ndarray, person: int, thresholds: Thresholds) -> np.nd
     Gives float32 (n, 5): x1, y1, x2, y2 in letterbox pixels and score, by falling score, from `thresholds.floor` up. An
     anchor counts only if person is its best class, as with ultralytics' `classes=[person]`.
     """
-    import cv2  # here, since the job itself, which only starts workers, does without
-    import numpy as np
-
     scores = prediction[4 + person]
     candidates = np.flatnonzero(scores > thresholds.floor)
     candidates = candidates[prediction[4:, candidates].argmax(0) == person]

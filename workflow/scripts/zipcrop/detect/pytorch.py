@@ -6,19 +6,22 @@ import contextlib
 import copy
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch  # before ultralytics, which would hold torch to one thread per process
 import torchvision  # noqa: F401 - ultralytics' NMS uses torchvision's only where it is imported
 
 from zipcrop.detect import restrict, weights
-from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import MachineError
 
 restrict.restrict_ultralytics()
 
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - only after it is restricted
+
+if TYPE_CHECKING:
+    from zipcrop.detect.model import Model
+    from zipcrop.settings import Thresholds
 
 _NO_GPU_MEMORY = (
     "the GPU has no memory left, even for a single photo; end other programs that use it, or lower image_size, or set "
@@ -77,24 +80,24 @@ class TorchEngine:
         stream: torch.cuda.Stream = self._local.stream
         return stream
 
-    @torch.inference_mode()
     def _detect(self, batch: torch.Tensor) -> list[np.ndarray]:
-        if not hasattr(self._local, "module"):
-            # The head keeps state between calls (the anchors of the last shape): one module per thread.
-            self._local.module = copy.deepcopy(self._module)
-            decode_in_f32(self._local.module)
-        pixels = batch.flip(-1).permute(0, 3, 1, 2).to(self._type).div(255)
-        found = non_max_suppression(
-            self._local.module(pixels)[0],  # the predictions; behind them come feature maps
-            conf_thres=self._thresholds.floor,
-            iou_thres=self._thresholds.iou,
-            classes=[self._person],
-            agnostic=True,  # there is but one class, and boxes need no offset to keep it apart
-            max_det=self._thresholds.max_detections,
-            # Past its time limit it would give the rest of the batch back as empty.
-            max_time_img=1e9,
-        )
-        return [persons[:, :5].cpu().numpy() for persons in found]
+        with torch.inference_mode():
+            if not hasattr(self._local, "module"):
+                # The head keeps state between calls (the anchors of the last shape): one module per thread.
+                self._local.module = copy.deepcopy(self._module)
+                decode_in_f32(self._local.module)
+            pixels = batch.flip(-1).permute(0, 3, 1, 2).to(self._type).div(255)
+            found = non_max_suppression(
+                self._local.module(pixels)[0],  # the predictions; behind them come feature maps
+                conf_thres=self._thresholds.floor,
+                iou_thres=self._thresholds.iou,
+                classes=[self._person],
+                agnostic=True,  # there is but one class, and boxes need no offset to keep it apart
+                max_det=self._thresholds.max_detections,
+                max_time_img=1e9,  # past its time limit it would give the rest of the batch back as empty
+            )
+            boxes: list[np.ndarray] = [persons[:, :5].cpu().numpy() for persons in found]
+        return boxes
 
 
 def decode_in_f32(module: torch.nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Weights from a file: a detector that this program reads, or a sentence that says why it is none."""
+"""Loads weights from a file: a detector that this program reads, or a sentence that says why it is none."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from zipcrop.process.confinement import confined
 
 restrict.restrict_ultralytics()
 
+
 from ultralytics.nn import tasks  # noqa: E402 - only after it is restricted
 
 
 def load(path: Path, known_as: Path | None = None) -> torch.nn.Module:
-    """The detector in the weights file at `path`, in f32 on the CPU; messages call it `known_as`, if that is given.
+    """The detector in the weights file at `path`, in f32 on the CPU. Messages call the file `known_as`, if given.
 
-    Raises ModelError where the file is damaged, or is not a detector whose output this program reads, or holds more
-    than that. Nothing in it reaches the network, another process or the disk.
+    Raises ModelError if the file is damaged, is not a detector whose output this program reads, or holds more than
+    that. Nothing in it reaches the network, another process or the disk.
     """
-    tasks.SAFE_LOAD = True  # whoever imported it before it was restricted
+    tasks.SAFE_LOAD = True  # it may have been imported before it was restricted
     shown = known_as or path
     with judged(shown, "cannot be loaded: the file is damaged or is not an ultralytics model"):
         detector.check_globals(torch.serialization.get_unsafe_globals_in_checkpoint(path), shown)
@@ -38,8 +39,8 @@ def load(path: Path, known_as: Path | None = None) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def judged(shown: Path, what: str, *folders: Path) -> Iterator[None]:
-    """Turns what the `with` block raises, which may be anything, into a ModelError that says that the weights `shown`
-    are not good: `what`. It is confined, and may write below `folders`."""
+    """Turns any exception of the `with` block into a ModelError that says `what` is wrong with the weights `shown`. The
+    block is confined, and may write below `folders`."""
     failure: Exception | None = None
     with confined(*folders) as tried:
         try:
@@ -49,7 +50,7 @@ def judged(shown: Path, what: str, *folders: Path) -> Iterator[None]:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise
-            # To stdout, which is in the log, too: on stderr there is the sentence alone.
+            # To stdout, which ends in the log, too: on stderr there is the sentence alone.
             traceback.print_exc(file=sys.stdout)
             sys.stdout.flush()
             failure = ModelError(
@@ -64,5 +65,5 @@ def judged(shown: Path, what: str, *folders: Path) -> Iterator[None]:
 
 
 def message(error: Exception) -> str:
-    """What `error` says, for a sentence, without ultralytics' decorations."""
+    """The message of `error`, for a sentence, without ultralytics' decorations."""
     return str(error).strip().removeprefix("ERROR ❌️ ").strip(" ❌") or type(error).__name__

@@ -1,4 +1,4 @@
-"""OpenCV and NumPy, as processes of ours use them. To be called before either is imported."""
+"""Settings of OpenCV and NumPy, to be made before a process imports either."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import os
 
 
 def limit(megapixels: float) -> None:
-    """Has OpenCV decode no image of more than `megapixels`: its own guard against bombs, where Pillow does not know the
-    format."""
+    """Makes OpenCV refuse images of more than `megapixels`: a guard against bombs of formats whose size is not known
+    before.
+    """
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(megapixels * 1e6))
 
 
 def restrict_openblas() -> None:
-    """Keeps NumPy's OpenBLAS from starting a thread per core, which spin while NumPy is imported, for processes that
-    multiply no matrices with it."""
+    """Keeps NumPy's OpenBLAS from starting a thread per core. They would spin while NumPy is imported, for nothing in
+    processes that multiply no matrices with it.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def prepare(megapixels: float) -> None:
-    """For a process that does nothing but decode images of up to `megapixels`: imports OpenCV, on one thread, since the
-    processes are parallelism enough."""
+    """Imports OpenCV into a process that only decodes images of up to `megapixels`, on one thread, since the processes
+    are parallelism enough.
+    """
     limit(megapixels)
     restrict_openblas()
     import cv2

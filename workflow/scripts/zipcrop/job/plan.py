@@ -1,6 +1,6 @@
 """The plan: which archives are to be done, by the records that lie beside their results.
 
-Whoever has made the results, and when, and in which copy of this program, does not count.
+It does not matter when the results were made, by whom, and by which copy of this program.
 """
 
 from __future__ import annotations
@@ -11,37 +11,36 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zipcrop import RESULTS_VERSION, files
 from zipcrop.archive.source import UNREADABLE, Source
 from zipcrop.errors import MachineError
-from zipcrop.job import staging
-from zipcrop.results import manifest, soundness
+from zipcrop.job import staged
+from zipcrop.results import layout, manifest, soundness
+
+if TYPE_CHECKING:
+    from zipcrop.settings import Settings
 
 _FEW_FILES = 50_000
-"""So many are looked at one by one in each run, which takes a fifth of a second. Of more, only those that have not been
-looked at since the system was started: a power cut is what leaves files empty."""
-_LOOKED = ".looked"
-"""What says, below the output folder, since which start of the system all sizes have been looked at, and how folders
-were then that have changed since their results were published."""
+"""Up to this number, each run looks at the size of every file, which takes a fifth of a second. Beyond, it looks only
+at files that have not been looked at since the system was started, since it is power cuts that leave files empty."""
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What results are to be made with."""
+    """The model and the settings with which results are to be made."""
 
     model_name: str
-    """Of the weights' file."""
+    """File name of the weights."""
     sha256: str
-    """Of the weights; empty while they are not there, which counts as the same for weights of the same name."""
+    """Of the weights. Empty while they are not there; then weights of the same name count as the same."""
     quantized: str
-    """As `model.Model` has it; empty while it is not known."""
-    settings: Mapping[str, Any]
-    """Those that change results, flat."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Of all such settings: what a record of before there was a setting stands for."""
+    """See `model.Model`; empty while it is not known."""
+    settings: Settings
+    defaults: Settings | None = None
+    """The values of settings that a record does not have, since it is older than they are."""
 
     def differs(self, record: Mapping[str, Any], fingerprint: str) -> str:
         """Why an archive of that `fingerprint` with that `record` is to be done again; empty if it is not."""
@@ -54,8 +53,9 @@ class Wanted:
             same_weights = made_with["sha256"] == self.sha256 if self.sha256 else made_with["name"] == self.model_name
             if not same_weights or (self.quantized and made_with["quantized"] != self.quantized):
                 return "other weights"
+            defaults = self.defaults.flat() if self.defaults else {}
             changed = [
-                key for key, value in self.settings.items() if settings.get(key, self.defaults.get(key)) != value
+                key for key, value in self.settings.flat().items() if settings.get(key, defaults.get(key)) != value
             ]
             return f"another {', '.join(changed)}" if changed else ""
         except (LookupError, TypeError, AttributeError):
@@ -69,18 +69,18 @@ class Plan:
     pending: dict[str, str] = field(default_factory=dict)
     """Archives to be done, each with the reason."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Archives that cannot be read at the moment, but have been: their results stay. Each with the reason."""
+    """Archives that could be read before and cannot be read now, each with the reason. Their results stay."""
     fingerprints: dict[str, str] = field(default_factory=dict)
-    """Of all archives; of the unreadable ones the last one known."""
+    """The fingerprints of all archives; for unreadable ones, the last known."""
 
     def unreadable_in_words(self) -> str:
-        """Which archives cannot be read, and what becomes of their results."""
+        """A sentence on the archives that cannot be read, and on their results."""
         archive, reason = next(iter(self.unreadable.items()))
         others = f" and {len(self.unreadable) - 1} others" if len(self.unreadable) > 1 else ""
         return f"{archive} ({reason}){others} cannot be read now; results stay as they are until they can"
 
     def in_words(self) -> str:
-        """Why archives are done again that have been done, in one line; empty where none is."""
+        """One line that says why archives are done again; empty if none is."""
         again = [reason for reason in self.pending.values() if reason != NEW]
         if not again:
             return ""
@@ -95,15 +95,15 @@ NEW = "new"
 
 
 def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: int = 8) -> Plan:
-    """The plan for `archives`, whose results lie below the folder `output`. Raises MachineError where a store does not
-    say what an archive is."""
+    """The plan for `archives`, whose results lie below the folder `output`. Raises MachineError if a store does not
+    tell an archive's state."""
     plan = Plan()
     records = {archive: _read(output, archive) for archive in archives}
     with ThreadPoolExecutor(threads) as pool:  # network file systems answer one by one
         found = pool.map(lambda source: source.fingerprint(), archives.values())
         plan.fingerprints = dict(zip(archives, found, strict=True))
     looks = _Looks(output, few=sum(map(_number_of_files, records.values())) <= _FEW_FILES)
-    forced = staging.forced(output, archives)
+    forced = staged.forced(output, archives)
     for archive, record in records.items():
         if record is None:
             plan.pending[archive] = NEW
@@ -124,14 +124,14 @@ def make(output: Path, archives: Mapping[str, Source], wanted: Wanted, threads: 
 
 
 class _Looks:
-    """Looks at results, and remembers between runs what has been looked at, where there are many."""
+    """Looks at results. If there are many, it remembers between runs which ones have been looked at."""
 
     def __init__(self, output: Path, few: bool) -> None:
         self._output = output
         self._few = few
         self._boot = soundness.boot()
-        before = {} if few else _read_json(output / _LOOKED)
-        # What is not known may be another one each time.
+        before = {} if few else _read_json(layout.looked(output))
+        # A start that is not known may be another one each time.
         self._first = not self._boot or before.get("boot") != self._boot
         times = before.get("folders")
         self._times: dict[str, Any] = times if isinstance(times, dict) else {}
@@ -139,7 +139,7 @@ class _Looks:
         self._good = True
 
     def problem(self, archive: str, said: Any) -> str:
-        """As `soundness.problem`."""
+        """See `soundness.problem`."""
         sizes = self._few or (self._first and (not isinstance(said, dict) or said.get("boot") != self._boot))
         if not sizes and self._is_as_it_was(archive):
             self._new_times[archive] = self._times[archive]
@@ -157,19 +157,19 @@ class _Looks:
         return False
 
     def _note_times(self, archive: str, said: Any) -> None:
-        """Remembers folders that have changed since the results were published, and are good all the same: an output
-        that was copied has other times."""
+        """Remembers sound folders whose times have changed since the results were published, as copying an output
+        does."""
         with contextlib.suppress(OSError, AttributeError, TypeError, KeyError):
             if said is not None and not soundness.are_as_they_were(self._output, said["folders"]):
                 self._new_times[archive] = soundness.folder_times(self._output, archive)
 
     def remember(self) -> None:
-        """Notes for the next run what this one has looked at, unless it has found something wrong."""
+        """Notes for the next run which results this one has looked at, unless it has found a problem."""
         if self._few or not self._good or not (self._first or self._new_times != self._times):
             return
         with contextlib.suppress(OSError):  # then the next run looks again
             text = json.dumps({"boot": self._boot, "folders": self._new_times})
-            files.create(self._output / _LOOKED, text.encode())
+            files.create(layout.looked(self._output), text.encode())
 
 
 def is_done(output: Path, archive: str, fingerprint: str, wanted: Wanted) -> bool:
@@ -183,7 +183,7 @@ def is_done(output: Path, archive: str, fingerprint: str, wanted: Wanted) -> boo
 
 
 def _read(output: Path, archive: str) -> dict[str, Any] | None:
-    """The record of `archive`; None where there is none, an empty one where it is damaged."""
+    """The record of `archive`; None if there is none, an empty one if it is damaged."""
     try:
         return manifest.read_record(output, archive)
     except FileNotFoundError:

@@ -10,15 +10,19 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from zipcrop.errors import MachineError
-from zipcrop.job import worker
+from zipcrop.job import channel, entry
 from zipcrop.process import overtime
-from zipcrop.process.gpu import Lease
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Watchdog
 from zipcrop.results.manifest import Outcome
-from zipcrop.results.names import OutputName
+
+if TYPE_CHECKING:
+    from zipcrop.job.task import Task
+    from zipcrop.process.gpu import Lease
+    from zipcrop.results.names import OutputName
 
 # How often workers are looked at, seconds.
 _INTERVAL = 1.0
@@ -37,9 +41,9 @@ _CRASHES = frozenset(
         signal.SIGTRAP,
     )
 )
-"""What a decoder dies of by itself. The other signals come from outside."""
+"""The signals that a decoder dies of by itself. Others come from outside."""
 _MOST_CRASHES_TRIED_ALONE = 20
-"""Each costs the start of a worker. Where there are more, it is not for want of memory."""
+"""Each costs the start of a worker. If there are more, the cause is not a lack of memory."""
 
 
 @dataclass
@@ -48,7 +52,7 @@ class _Chunk:
 
     indices: list[int]
     suspect: bool = False
-    """One of its members may have killed a worker: it is done with no other chunk beside it."""
+    """Whether one of its members may have killed a worker. The worker that does it then gets no other chunk."""
 
 
 @dataclass(eq=False)
@@ -57,25 +61,24 @@ class _Process:
     connection: mp_connection.Connection
     watchdog: Watchdog
     lease: Lease | None
-    place: int
-    """In the account of overtime."""
+    slot: int
+    """Its index in the account of overtime."""
     ready: bool = False
-    """Its engine has worked at least once."""
+    """Whether its engine has worked at least once."""
     chunks: list[_Chunk] = field(default_factory=list)
-    """What it has to do: unfinished members only."""
+    """The members that it has not finished."""
     hung: set[int] = field(default_factory=set)
-    """The members that it was killed for, one of which hangs."""
+    """The members for which it was killed, one of which hangs."""
 
 
 class Pool:
     """Spawned worker processes that work on one archive."""
 
-    def __init__(
-        self, task: worker.Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()
-    ) -> None:
-        """`count` workers for `task`, none of them started, spread over the GPUs of `leases`, if any. `names` are the
-        members' output names, by index; they go to workers with the members, since there may be a million."""
+    def __init__(self, task: Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()) -> None:
+        """Prepares `count` workers for `task`, spread over the GPUs of `leases`, if any, and starts none. `names` has
+        the members' output names, by index. They go to workers with the members, since there may be a million."""
         self._task = task
+        self._seconds = task.job.settings.limits.seconds
         self._names = names
         self._count = count
         self._leases = leases or (None,)
@@ -86,17 +89,17 @@ class Pool:
         self._pending: deque[_Chunk] = deque()
         self._looked = time.monotonic()
         self._to_be_tried_alone: list[int] = []
-        """Members that a worker died of, or was killed at by somebody from outside. Each is tried again when all others
-        are done, with no other worker beside it, which would take memory."""
+        """Members at which a worker died, or was killed from outside. Each is tried again after all others, by the only
+        worker, which then has all memory to itself."""
         self._is_last_try = False
         self._careful = False
-        """A worker died before it was ready. The next ones get nothing to do before they are, which tells whether
-        it was the engine or a member."""
+        """Whether a worker has died before it was ready. The next ones get no member before they are ready, which tells
+        whether the engine or a member was the cause."""
 
     def run(self, indices: Sequence[int]) -> Iterator[Outcome]:
-        """Starts the workers, and gives the outcome of each member in `indices`, as they come.
+        """Starts the workers, and gives the outcomes of the members in `indices`, in the order in which they come.
 
-        What it gives raises MachineError where a worker meets a fault of the machine or cannot start.
+        The iterator raises MachineError if a worker meets a fault of the machine or cannot start.
         """
         size = max(1, min(self._task.chunk, -(-len(indices) // (4 * self._count))))
         self._pending.extend(_Chunk(list(indices[at : at + size])) for at in range(0, len(indices), size))
@@ -123,7 +126,7 @@ class Pool:
             self._kill_hanging()
 
     def _try_alone(self) -> Iterator[Outcome]:
-        """Tries what was killed once more, with all of the machine's memory to itself."""
+        """Tries members at which workers were killed once more, each with all of the machine's memory to itself."""
         self._dismiss()
         self._forget()
         indices, self._to_be_tried_alone = self._to_be_tried_alone, []
@@ -133,17 +136,18 @@ class Pool:
         yield from self._work_off()
 
     def _start(self, careful: bool) -> None:
-        """Starts a worker; if `careful`, one that is ready by itself, without any member."""
+        """Starts a worker. A `careful` one gets ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
-        places = self._context.RawArray("q", worker.most_busy_threads(self._task.threads))
+        board = self._context.RawArray("q", entry.most_busy_threads(self._task.threads))
         lease = min(self._leases, key=[process.lease for process in self._processes].count)
-        place = min(set(range(self._count)) - {process.place for process in self._processes})
-        arguments = (theirs, places, (self._account, place), self._task, lease, careful)
-        process = self._context.Process(target=worker.main, args=arguments, daemon=True)
+        slot = min(set(range(self._count)) - {process.slot for process in self._processes})
+        shared = entry.Shared(board, self._account, slot)
+        arguments = (theirs, shared, self._task, lease, careful)
+        process = self._context.Process(target=entry.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
-        watchdog = Watchdog(places, self._task.seconds, _INFERENCE_SECONDS)
-        self._processes.append(_Process(process, ours, watchdog, lease, place))
+        watchdog = Watchdog(board, self._seconds, _INFERENCE_SECONDS)
+        self._processes.append(_Process(process, ours, watchdog, lease, slot))
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -153,7 +157,7 @@ class Pool:
                 try:
                     process.connection.send([(index, self._names[index]) for index in chunk.indices])
                 except (BrokenPipeError, ConnectionError):
-                    break  # it has died, which `_receive` sees to
+                    break  # it has died; `_receive` deals with that
 
     def _has_room(self, process: _Process) -> bool:
         if not process.ready and (self._careful or self._pending[0].suspect):
@@ -180,9 +184,9 @@ class Pool:
             yield value
 
     def _kill_hanging(self) -> None:
-        """Kills workers that hang in a member; `_receive` sees to the rest."""
+        """Kills workers that hang in a member; `_receive` does the rest."""
         now = time.monotonic()
-        # At most: if this process was stopped meanwhile, so were the workers.
+        # Not more: if this process was stopped meanwhile, so were the workers.
         elapsed = min(now - self._looked, 2 * _INTERVAL)
         if elapsed < _INTERVAL:
             return
@@ -192,25 +196,25 @@ class Pool:
             if process.watchdog.inference_hangs():
                 raise MachineError(
                     f"the engine has not answered for {_INFERENCE_SECONDS:.0f} s; see that the device works, and run "
-                    f"again (details may be in {self._task.log})"
+                    f"again (details may be in {self._task.job.log})"
                 )
             if not process.hung and (hanging := process.watchdog.hanging()):
                 process.hung = hanging
                 process.process.kill()
 
     def _bury(self, process: _Process) -> Iterator[Outcome]:
-        """Replaces a worker that died, and closes in on the member that killed it by halving what it had in hand."""
+        """Replaces a worker that died. Halves its unfinished members until the one that killed it is alone."""
         process.process.join()
         process.connection.close()
         self._processes.remove(process)
-        Overtime(self._account, process.place, self._task.seconds).settle(process.watchdog.longest())
+        Overtime(self._account, process.slot, self._seconds).settle(process.watchdog.longest())
         unfinished = [index for chunk in process.chunks for index in chunk.indices]
         if process.hung:
             yield from self._give_up_or_try_alone(process.hung, unfinished)
         else:
             yield from self._suspect(process, unfinished)
         if self._pending:
-            self._start(careful=True)  # suspects wait until somebody is ready
+            self._start(careful=True)  # suspects wait until a worker is ready
 
     def _give_up_or_try_alone(self, hung: set[int], unfinished: list[int]) -> Iterator[Outcome]:
         candidates = [index for index in unfinished if index in hung]
@@ -218,7 +222,7 @@ class Pool:
         if others:
             self._pending.appendleft(_Chunk(others))
         if len(candidates) == 1:
-            reason = f"was not decoded and written within {self._task.seconds:g} s (limits.seconds)"
+            reason = f"was not decoded and written within {self._seconds:g} s (limits.seconds)"
             yield Outcome(candidates[0], "failed", reason)
         else:
             self._pending.extendleft(_Chunk([index], suspect=True) for index in candidates)
@@ -227,29 +231,28 @@ class Pool:
         how = _cause_of_death(process.process.exitcode)
         if not unfinished:
             when = "with nothing to do" if process.ready else "while it loaded the engine"
-            raise MachineError(f"a worker process {how} {when}; see {self._task.log}")
+            raise MachineError(f"a worker process {how} {when}; see {self._task.job.log}")
         if not process.ready:
             self._careful = True
             self._pending.appendleft(_Chunk(unfinished, suspect=True))
         elif len(unfinished) == 1 and process.chunks[0].suspect:
             yield from self._blame(unfinished[0], process.process.exitcode, how)
         else:
-            # One alone gets a second try, too: it may have been somebody from outside who killed the process.
+            # A single member gets a second try as well: the process may have been killed from outside.
             half = len(unfinished) // 2
             parts = (unfinished[half:], unfinished[:half])
             self._pending.extendleft(_Chunk(part, suspect=True) for part in parts if part)
 
     def _blame(self, index: int, exitcode: int | None, how: str) -> Iterator[Outcome]:
-        """A worker died of the member at `index`, and had nothing else to do."""
+        """Decides about the member at `index`: a worker died that had nothing else to do."""
         crashed = exitcode is not None and -exitcode in _CRASHES
         if not self._is_last_try and not (crashed and len(self._to_be_tried_alone) >= _MOST_CRASHES_TRIED_ALONE):
             self._to_be_tried_alone.append(index)
         elif exitcode is not None and exitcode < 0 and not crashed:
-            # No decoder does that to itself. Whether memory is short or somebody kills workers, the photo may be as
-            # good as the next.
+            # No decoder does that to itself. Memory may be short, or somebody kills workers: the photo may be good.
             raise MachineError(
-                f"the process that worked on member {index} of {self._task.zip}, alone, {how}; see that there is memory"
-                " enough, or have so large a photo refused by a lower limits.megapixels, and run again"
+                f"the process that worked on member {index} of {self._task.job.zip}, alone, {how}; see that there is"
+                " memory enough, or have so large a photo refused by a lower limits.megapixels, and run again"
             )
         else:
             yield Outcome(index, "failed", f"the process that worked on it {how}", again=not crashed)
@@ -262,7 +265,7 @@ class Pool:
             process.process.join()
 
     def stop(self) -> None:
-        """Kills the workers that `run` has started, for who will not take the outcomes that it gave."""
+        """Kills the workers that `run` has started, if its iterator will not be used up."""
         self._pending.clear()
         self._kill()
 
@@ -273,14 +276,14 @@ class Pool:
         self._forget()
 
     def _forget(self) -> None:
-        """Lets go of workers that have ended."""
+        """Drops workers that have ended."""
         for process in self._processes:
             process.connection.close()
         self._processes.clear()
 
 
 def _cause_of_death(exitcode: int | None) -> str:
-    if exitcode == worker.OUT_OF_MEMORY:
+    if exitcode == channel.OUT_OF_MEMORY:
         return "ran out of memory"
     if exitcode == -signal.SIGKILL:
         return "was killed by SIGKILL, as systems do when memory runs out"

@@ -4,60 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zipcrop import RESULTS_VERSION
 from zipcrop.archive import source
 from zipcrop.archive.confirmed import ConfirmedArchive, check_state
-from zipcrop.archive.directory import State
-from zipcrop.archive.reader import ArchiveError, Limits, Member
+from zipcrop.archive.reader import ArchiveError, Member
 from zipcrop.detect import device
 from zipcrop.detect import model as prepared
-from zipcrop.detect.persons import Thresholds
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
+from zipcrop.image import selection
 from zipcrop.job import plan
 from zipcrop.job.pool import Pool
 from zipcrop.job.staging import Staging
-from zipcrop.job.worker import CropSettings, Task
+from zipcrop.job.task import Job, Task
 from zipcrop.process import gpu
-from zipcrop.process.gpu import Lease
 from zipcrop.process.progress import Progress, in_words
 from zipcrop.results import manifest
 from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import output_names
 
-
-@dataclass(frozen=True)
-class Job:
-    """What to do with one archive."""
-
-    archive: str
-    zip: str
-    """Its path, or its URL in an object store."""
-    fingerprint: str
-    """The archive's when the run began."""
-    model: Path
-    """JSON of the prepared model."""
-    output: Path
-    log: Path
-    settings: dict[str, Any]
-    """Settings that change results, flat, as `settings.affecting_results` gives them."""
-    device: str
-    engine: str
-    batch: int
-    workers: int | str
-    gpus_per_archive: int
-    threads: int
-    """Cores that the job has to itself."""
-    refused: str = ""
-    """Why the archive is not opened, if it is not: see `source.RefusedZip`."""
+if TYPE_CHECKING:
+    from zipcrop.archive.directory import State
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.process.gpu import Lease
 
 
 def run(job: Job) -> None:
@@ -66,18 +43,18 @@ def run(job: Job) -> None:
     Raises MachineError for a fault of the machine; then nothing is published, and the next run carries on.
     """
     doing = f"cropping {job.zip} into {job.output}"
-    # Twice, since the log is to have the sentence, too, and may itself be at fault.
+    # Twice: the log is to have the sentence as well, and may itself be at fault.
     with machine_faults(doing), Progress(job.archive, job.log) as progress, machine_faults(doing):
         _run(job, progress)
 
 
 def _run(job: Job, progress: Progress) -> None:
     clock = _Clock()
-    # Before anything is read: what happens to the archive from here on is noticed.
+    # Before anything is read: from here on, every change of the archive is noticed.
     state = None if job.refused else source.at(job.zip).state()
     model = prepared.Model.read(job.model)
     _check_unchanged(job)
-    identity = (job.fingerprint, model.identity, json.dumps(job.settings), str(RESULTS_VERSION))
+    identity = (job.fingerprint, model.identity, json.dumps(job.settings.flat()), str(RESULTS_VERSION))
     with Staging(job.output, job.archive, *identity) as staging:
         wanted = plan.Wanted(model.name, model.sha256, model.quantized, job.settings)
         _keep_what_was_readable(job)
@@ -91,7 +68,8 @@ def _run(job: Job, progress: Progress) -> None:
 
 
 def _keep_what_was_readable(job: Job) -> None:
-    """Raises MachineError where the archive cannot be read, at least not from here, and has been: its results stay."""
+    """Raises MachineError where the archive cannot be read now, at least not from this machine, but could be before:
+    its results stay."""
     if job.fingerprint != source.UNREADABLE:
         return
     try:
@@ -110,91 +88,162 @@ def _check_unchanged(job: Job) -> None:
         source.check_unchanged(job.zip, job.fingerprint)
 
 
+@dataclass(frozen=True)
+class _Hardware:
+    """What the job works on."""
+
+    device: Device
+    engine: EngineName
+    leases: Sequence[Lease]
+    """Of the GPUs, if any."""
+    workers: int
+
+    @property
+    def gpus(self) -> list[str]:
+        """Their UUIDs."""
+        return [lease.gpu.uuid for lease in self.leases]
+
+
+@contextlib.contextmanager
+def _hardware(job: Job, progress: Progress) -> Iterator[_Hardware]:
+    """Chooses it, and keeps GPUs leased for the `with` block."""
+    chosen_device, engine = device.choose(job.speed, job.settings.precision)
+    with _lease(job, chosen_device) as leases:
+        workers = device.worker_count(job.speed.workers, chosen_device, job.threads, len(leases))
+        hardware = _Hardware(chosen_device, engine, leases, workers)
+        if leases:
+            progress.log(f"on {', '.join(hardware.gpus)}")
+        yield hardware
+
+
+def _lease(job: Job, chosen_device: Device) -> contextlib.AbstractContextManager[list[Lease]]:
+    if chosen_device == "cpu":
+        return contextlib.nullcontext([])
+    workers, most = job.speed.workers, job.speed.gpus_per_archive
+    return gpu.lease(gpu.visible(), most if workers == "auto" else min(most, workers))
+
+
 def _make(job: Job, model: prepared.Model, state: State, staging: Staging, progress: Progress, clock: _Clock) -> None:
     """Makes the results and publishes them. The archive was in `state` when the job began."""
-    chosen_device, chosen_engine = device.choose(job.device, job.engine, job.settings["precision"])
-    with _lease(job, chosen_device) as leases:
-        gpus = [lease.gpu.uuid for lease in leases]
-        if gpus:
-            progress.log(f"on {', '.join(gpus)}")
+    with _hardware(job, progress) as hardware:
         done, clock.seconds_before = staging.resume()
-        workers = device.worker_count(job.workers, chosen_device, job.threads, len(gpus))
-        limits = Limits(*(job.settings[f"limits.{key}"] for key in ("member_mb", "megapixels", "members")))
         try:
-            if job.refused:
-                raise ArchiveError(job.refused)
-            with ConfirmedArchive(job.zip, limits, state) as archive:
-                members = archive.members()
-                if all(member.skip or member.index in done for member in members):
-                    archive.opened_again()  # there will be no worker to see whether it reads the same
+            members, digest = _open(job, state, done)
         except ArchiveError as error:
             progress.say(f"the archive failed: {error}")
-            done = {}
+            done.clear()
             rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
-            unread = True
+            is_read = False
         else:
-            photos = [member for member in members if not member.skip]
-            wanted = output_names([member.name for member in photos])
-            names = {member.index: name for member, name in zip(photos, wanted, strict=True)}
             task = Task(
-                archive=job.archive,
-                zip=job.zip,
-                state=state,
-                digest=archive.digest,
-                staging=staging.folder,
-                log=job.log,
+                job=job,
                 model=model,
-                device=chosen_device,
-                engine=chosen_engine,
-                threads=max(1, job.threads // workers),
-                batch=job.batch,
-                image_size=job.settings["image_size"],
-                decode=job.settings["decode"],
-                thresholds=Thresholds(*(job.settings[key] for key in ("confidence", "iou", "max_detections"))),
-                crop=CropSettings(
-                    *(job.settings[f"crop.{key}"] for key in ("padding", "min_size", "format", "quality"))
-                ),
-                limits=limits,
-                seconds=job.settings["limits.seconds"],
+                device=hardware.device,
+                engine=hardware.engine,
+                threads=max(1, job.threads // hardware.workers),
+                staging=staging.folder,
+                state=state,
+                digest=digest,
             )
-            pool = Pool(task, names, workers, leases)
-            whole = functools.partial(prepared.check, model, chosen_engine, task.threads)
-            _work(pool, members, done, staging, progress, clock, whole)
-            if sorted(done) != [member.index for member in members]:
-                raise ZipcropError(
-                    f"{job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
-                )
+            _do_members(task, members, hardware, done, staging, progress, clock)
             rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
             staging.check_files(done.values())
-            unread = any(outcome.again for outcome in done.values())
+            is_read = not any(outcome.again for outcome in done.values())
             progress.say(_closing_line(done.values(), clock.seconds()))
-        record = {
-            "archive": job.archive,
-            "zip": job.zip,
-            "fingerprint": job.fingerprint,
-            "model": {"name": model.name, "sha256": model.sha256, "quantized": model.quantized},
-            "settings": job.settings,
-            "device": chosen_device,
-            "engine": chosen_engine,
-            "gpus": gpus,
-            "workers": workers,
-            "threads": job.threads,
-            "versions": _versions(),
-            "seconds": round(clock.seconds(), 3),
-        }
+        record = _record(job, model, hardware, clock.seconds())
         _check_unchanged(job)
-        if unread and not job.refused:
-            # Whatever has been read was checked against the directory, which is the same; but what was not may have
-            # been read while somebody copied the archive over itself.
+        if not (is_read or job.refused):
+            # All bytes that were read were checked against the directory, which has not changed. But members that could
+            # not be read may have been read while somebody copied the archive over itself.
             check_state(job.zip, state)
         staging.publish(rows, [done[index] for index in sorted(done)], record)
 
 
-def _lease(job: Job, chosen_device: device.Device) -> contextlib.AbstractContextManager[list[Lease]]:
-    if chosen_device == "cpu":
-        return contextlib.nullcontext([])
-    most = job.gpus_per_archive if job.workers == "auto" else min(job.gpus_per_archive, int(job.workers))
-    return gpu.lease(gpu.visible(), most)
+def _open(job: Job, state: State, done: Collection[int]) -> tuple[list[Member], str]:
+    """The archive's members, and the digest of its directory; the members `done` will not be read again. Raises
+    ArchiveError."""
+    if job.refused:
+        raise ArchiveError(job.refused)
+    with ConfirmedArchive(job.zip, job.settings.limits, state) as archive:
+        members = archive.members()
+        if all(member.index in done or reason_to_skip(member) for member in members):
+            archive.opened_again()  # no worker will see whether it reads the same
+        return members, archive.digest
+
+
+def reason_to_skip(member: Member) -> str:
+    """Why the member is skipped without reading it; empty if it may be a photo."""
+    return member.kind or selection.reason_to_skip(member.name)
+
+
+def _do_members(
+    task: Task,
+    members: list[Member],
+    hardware: _Hardware,
+    done: dict[int, Outcome],
+    staging: Staging,
+    progress: Progress,
+    clock: _Clock,
+) -> None:
+    """Adds to `done` the outcome of every member that is not in it yet."""
+    if done:
+        progress.say(f"carrying on after {len(done)} members that an interrupted run has done")
+    photos = []
+    for member in members:
+        if reason := reason_to_skip(member):
+            done[member.index] = Outcome(member.index, "skipped", reason)
+        else:
+            photos.append(member)
+    # All of them, since a name depends on those before it.
+    wanted = output_names([member.name for member in photos])
+    names = {member.index: name for member, name in zip(photos, wanted, strict=True)}
+    todo = [member.index for member in photos if member.index not in done]
+    progress.start(len(members), len(members) - len(todo))
+    pool = Pool(task, names, hardware.workers, hardware.leases)
+    for outcome in _run_checked(pool, task, todo, progress):
+        staging.record(outcome, clock.seconds())
+        done[outcome.index] = outcome
+        if outcome.status == "failed":
+            progress.log(f"failed: {members[outcome.index].name!r}: {outcome.reason}")
+        progress.step(is_image=outcome.width is not None)
+    if sorted(done) != [member.index for member in members]:
+        raise ZipcropError(
+            f"{task.job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
+        )
+
+
+def _run_checked(pool: Pool, task: Task, todo: list[int], progress: Progress) -> Iterator[Outcome]:
+    """As `pool.run`, with workers that have loaded nothing that is damaged."""
+    outcomes = pool.run(todo)
+    # While the workers load their engines, and this process has nothing else to do.
+    try:
+        _versions()  # for the record
+        if not todo or prepared.check(task.model, task.engine, task.threads):
+            return outcomes
+    except BaseException:
+        pool.stop()
+        raise
+    progress.log("a compiled network was damaged; it is compiled anew")
+    pool.stop()
+    return pool.run(todo)
+
+
+def _record(job: Job, model: prepared.Model, hardware: _Hardware, seconds: float) -> dict[str, Any]:
+    """What the job leaves beside the manifest, as JSON has it."""
+    return {
+        "archive": job.archive,
+        "zip": job.zip,
+        "fingerprint": job.fingerprint,
+        "model": {"name": model.name, "sha256": model.sha256, "quantized": model.quantized},
+        "settings": job.settings.flat(),
+        "device": hardware.device,
+        "engine": hardware.engine,
+        "gpus": hardware.gpus,
+        "workers": hardware.workers,
+        "threads": job.threads,
+        "versions": _versions(),
+        "seconds": round(seconds, 3),
+    }
 
 
 class _Clock:
@@ -206,48 +255,6 @@ class _Clock:
 
     def seconds(self) -> float:
         return self.seconds_before + time.monotonic() - self._started
-
-
-def _work(
-    pool: Pool,
-    members: list[Member],
-    done: dict[int, Outcome],
-    staging: Staging,
-    progress: Progress,
-    clock: _Clock,
-    is_whole: Callable[[], bool],
-) -> None:
-    """Adds to `done` the outcome of every member that is not in it yet. `is_whole` says whether what the workers load
-    is."""
-    todo = [member.index for member in members if not member.skip and member.index not in done]
-    if done:
-        progress.say(f"carrying on after {len(done)} members that an interrupted run has done")
-    for member in members:
-        if member.skip:
-            done[member.index] = Outcome(member.index, "skipped", member.skip)
-    progress.start(len(members), len(members) - len(todo))
-    for outcome in _run_checked(pool, todo, progress, is_whole):
-        staging.record(outcome, clock.seconds())
-        done[outcome.index] = outcome
-        if outcome.status == "failed":
-            progress.log(f"failed: {members[outcome.index].name!r}: {outcome.reason}")
-        progress.step(is_image=outcome.width is not None)
-
-
-def _run_checked(pool: Pool, todo: list[int], progress: Progress, is_whole: Callable[[], bool]) -> Iterator[Outcome]:
-    """As `pool.run`, with workers of which `is_whole` has said that what they load is."""
-    outcomes = pool.run(todo)
-    # While the workers load their engines, and there is nothing else to do here.
-    try:
-        _versions()  # for the record
-        if not todo or is_whole():
-            return outcomes
-    except BaseException:
-        pool.stop()
-        raise
-    progress.log("a compiled network was damaged; it is compiled anew")
-    pool.stop()
-    return pool.run(todo)
 
 
 def _closing_line(outcomes: Collection[Outcome], seconds: float) -> str:
@@ -262,8 +269,6 @@ def _closing_line(outcomes: Collection[Outcome], seconds: float) -> str:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    import importlib.metadata  # here, since every spawned worker imports this module and would pay for it
-
     packages = ("numpy", "opencv-python-headless", "openvino", "torch", "ultralytics-opencv-headless")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {"results": str(RESULTS_VERSION), "python": platform.python_version(), **versions}

@@ -1,1 +1,1 @@
-"""Preparation: what is done once for all archives, before any of them."""
+"""Preparation: work that is done once for all archives, before any of them."""

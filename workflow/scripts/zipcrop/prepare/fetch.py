@@ -13,7 +13,7 @@ from zipcrop.files import flush
 def fetch(target: Path) -> None:
     """Downloads the official weights called `target.name` to `target`, whole or not at all.
 
-    Raises ModelError where the name is no official one, where there is no network, or where what came does not load.
+    Raises ModelError if the name is no official one, if there is no network, or if the downloaded file does not load.
     """
     restrict.restrict_ultralytics(offline=False)
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset

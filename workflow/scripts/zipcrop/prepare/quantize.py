@@ -1,4 +1,4 @@
-"""Quantisation: from the f32 OpenVINO model to an int8 one, calibrated on the user's own photos."""
+"""Quantisation: the f32 OpenVINO model becomes an int8 one, calibrated on the user's own photos."""
 
 from __future__ import annotations
 
@@ -11,58 +11,64 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from zipcrop.archive.reader import Archive, ArchiveError, Limits, MemberError, NotAnImage
+from zipcrop.archive.reader import Archive, ArchiveError, MemberError
 from zipcrop.detect import restrict
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model, sha256
 from zipcrop.errors import ModelError, machine_faults
-from zipcrop.image import codec, opencv
-from zipcrop.image.codec import ImageError
+from zipcrop.image import codec, formats, opencv, selection
+from zipcrop.image.formats import ImageError
+from zipcrop.image.selection import NotAnImage
 from zipcrop.process.isolation import Isolation
 
 if TYPE_CHECKING:
     import openvino as ov
 
+    from zipcrop.settings import Limits, Settings
+
 PHOTOS = 300
-"""How many photos calibrate a model; NNCF's own default."""
+"""Photos that calibrate a model; NNCF's own default."""
 _MOST_BYTES = 1024**3
-"""Of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
+"""Bytes of the network's inputs, which are all in memory: with large letterboxes there are fewer."""
 _SEED = 0
+Decode: TypeAlias = Callable[[str, bytes], np.ndarray | None]
+"""Of a file's name and content."""
 _MOST_ARCHIVES = 100
 """Opening more of them would take longer than it is worth."""
 
 
 @dataclass(frozen=True)
 class InputSize:
-    """What decides how a photo goes into the network."""
+    """The settings that decide how a photo goes into the network."""
 
     image_size: int
     stride: int
     megapixels: float
-    """Larger photos do not go in."""
+    """Larger photos are passed over."""
 
 
-def network_input(data: bytes, size: InputSize) -> np.ndarray | None:
-    """The photo in `data` as the network takes it, but for the scale: uint8 (1, 3, h, w) RGB, letterboxed. None where
-    it cannot be decoded: the crop job will say why."""
+def network_input(photo: tuple[str, bytes], size: InputSize) -> np.ndarray | None:
+    """The `photo`, a file's name and content, as the network takes it, but for the scale: uint8 (1, 3, h, w) RGB,
+    letterboxed. None where it cannot be decoded; the crop job will say why."""
+    name, data = photo
     try:
-        header = codec.header_size(data)
-        if header is None or header[0] * header[1] > size.megapixels * 1e6:
+        header = formats.identify(name, data)
+        if header.size is None or header.size[0] * header.size[1] > size.megapixels * 1e6:
             return None
-        photo = codec.decode(data)
+        image = codec.decode(data, header)
     except (ImageError, MemoryError):
         return None
-    letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], size.image_size, size.stride)
-    return np.ascontiguousarray(letterbox.apply(photo)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
+    letterbox = Letterbox.fit(image.shape[0], image.shape[1], size.image_size, size.stride)
+    return np.ascontiguousarray(letterbox.apply(image)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
 
 
 class IsolatedDecoder:
     """`network_input` in a process of its own, since some photos crash their decoder, or hang in it for more than
-    `seconds`. They, too, give None."""
+    `seconds`. These give None as well."""
 
     def __init__(self, size: InputSize, seconds: float) -> None:
         self._isolation = Isolation(1, seconds, functools.partial(opencv.prepare, size.megapixels))
@@ -74,50 +80,52 @@ class IsolatedDecoder:
     def __exit__(self, *exception: object) -> None:
         self._isolation.__exit__(*exception)
 
-    def __call__(self, data: bytes) -> np.ndarray | None:
-        (pixels,) = self._isolation.map(functools.partial(network_input, size=self._size), [data])
+    def __call__(self, name: str, data: bytes) -> np.ndarray | None:
+        """See `network_input`."""
+        (pixels,) = self._isolation.map(functools.partial(network_input, size=self._size), [(name, data)])
         return pixels
 
 
-def sample(
-    archives: Iterable[str], limits: Limits, decode: Callable[[bytes], np.ndarray | None], count: int
-) -> Iterator[np.ndarray]:
-    """What `decode` gives for up to `count` photos, drawn with a fixed seed from the ZIP files `archives`, evenly.
-
-    What cannot be read, and that of which it gives None, is passed over.
-    """
+def sample(archives: Iterable[str], limits: Limits, decode: Decode, count: int) -> Iterator[np.ndarray]:
+    """Up to `count` photos as `decode` gives them, drawn with a fixed seed from the ZIP files `archives`, evenly.
+    Members that cannot be read or decoded are left out."""
     draw = random.Random(_SEED)
     chosen = sorted(archives)
     draw.shuffle(chosen)
     chosen = chosen[:_MOST_ARCHIVES]
     found = 0
-    for position, place in enumerate(chosen):
+    for position, location in enumerate(chosen):
         share = -(-(count - found) // (len(chosen) - position))
-        for pixels in _sample_one(place, limits, decode, draw, share):
+        for pixels in _sample_one(location, limits, decode, draw, share):
             found += 1
             yield pixels
 
 
-def _sample_one(
-    place: str, limits: Limits, decode: Callable[[bytes], np.ndarray | None], draw: random.Random, count: int
-) -> Iterator[np.ndarray]:
+def _sample_one(location: str, limits: Limits, decode: Decode, draw: random.Random, count: int) -> Iterator[np.ndarray]:
     try:
-        archive = Archive(place, limits)
+        archive = Archive(location, limits)
     except (ArchiveError, OSError):
         return
     with archive:
         try:
-            members = [member.index for member in archive.members() if not member.skip]
+            members = [
+                member.index
+                for member in archive.members()
+                if not (member.kind or selection.reason_to_skip(member.name))
+            ]
         except (ArchiveError, OSError):
             return
         draw.shuffle(members)
         found = 0
-        # In an archive of damaged photos there is no point in trying all of them.
+        # If an archive's photos are damaged, there is no point in trying all of them.
         for index in members[: 10 * count]:
             if found == count:
                 return
             try:
-                pixels = decode(archive.read(index))
+                entry = archive.entry(index)
+                data = archive.read(entry)
+                selection.require_image(entry.name, data)
+                pixels = decode(entry.name, data)
             except (MemberError, NotAnImage, OSError, MemoryError):
                 continue
             if pixels is not None:
@@ -125,14 +133,12 @@ def _sample_one(
                 yield pixels
 
 
-def quantize(
-    prepared: Path, target: Path, archives: Iterable[str], image_size: int, limits: Limits, seconds: float
-) -> Model:
-    """Quantises the model whose JSON is `prepared`, for letterboxes of `image_size` pixels, on photos of the ZIP files
-    `archives` that take no more than `seconds` to be decoded, and writes it into the folder of `target`, a JSON file.
+def quantize(prepared: Path, target: Path, archives: Iterable[str], settings: Settings) -> Model:
+    """Quantises the model whose JSON is `prepared` for the `settings`, on photos of the ZIP files `archives`, and
+    writes it into the folder of `target`, a JSON file.
 
-    Weights and activations become 8-bit integers, but for the ends of the detection head, where a box's last pixels and
-    a score's last digits are made. Raises ModelError where NNCF is not installed or where there are no photos.
+    Weights and activations become 8-bit integers, but for the ends of the detection head, which decide a box's last
+    pixels and a score's last digits. Raises ModelError if NNCF is not installed or if there are no photos.
     """
     restrict.restrict_openvino()
     import openvino as ov
@@ -147,8 +153,9 @@ def quantize(
 
     model = Model.read(prepared)
     model.check_files("openvino")
-    count = min(PHOTOS, max(1, _MOST_BYTES // (3 * image_size**2)))
-    with IsolatedDecoder(InputSize(image_size, model.stride, limits.megapixels), seconds) as decoder:
+    limits = settings.limits
+    count = min(PHOTOS, max(1, _MOST_BYTES // (3 * settings.image_size**2)))
+    with IsolatedDecoder(InputSize(settings.image_size, model.stride, limits.megapixels), limits.seconds) as decoder:
         inputs = list(sample(archives, limits, decoder, count))
     if not inputs:
         raise ModelError(
@@ -174,13 +181,13 @@ def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
 
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)  # lest it speak of files that are being replaced
+    target.unlink(missing_ok=True)  # lest it describe files that are being replaced
     shutil.rmtree(folder / "cache", ignore_errors=True)
     openvino = folder / "openvino.xml"
     with tempfile.TemporaryDirectory(dir=folder) as made:
         ov.save_model(quantized, Path(made) / openvino.name, compress_to_fp16=False)
         for file in Path(made).iterdir():
-            file.replace(folder / file.name)  # what others have mapped stays as it is
+            file.replace(folder / file.name)  # files that other processes have mapped stay intact
     return dataclasses.replace(
         model,
         weights=f"../{Path(model.weights).name}",
@@ -190,10 +197,10 @@ def _write(quantized: ov.Model, model: Model, target: Path) -> Model:
 
 
 def float_operations(names: list[str]) -> list[str]:
-    """Of the operations called `names` in a YOLO network, those that stay in f32: in the detection head, which is the
+    """The operations, of those called `names` in a YOLO network, that stay in f32: in the detection head, which is the
     last module, all but the convolutions before the last one of each branch.
 
-    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes), each a list, by level, of three steps.
+    ultralytics calls the branches `cv2` (boxes) and `cv3` (classes); each is a list, by level, of three steps.
     """
     modules = [(int(match[1]), name) for name in names if (match := re.match(r"__module\.model\.(\d+)[./]", name))]
     head = max(index for index, _ in modules)

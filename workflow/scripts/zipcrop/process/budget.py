@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 
 class ByteBudget:
-    """Hands out bytes up to a total, and makes takers wait for more. Who asks for more than the total gets it while
-    nobody else holds any."""
+    """Hands out bytes up to a total; threads that want more have to wait.
+
+    A thread that asks for more than the total gets it while no other one holds any.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -25,3 +29,15 @@ class ByteBudget:
         with self._changed:
             self._held -= size
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def hold(self, size: int, kept: int = 0) -> Iterator[None]:
+        """Holds `size` bytes for the `with` block, waiting for them if need be. Of these, `kept` bytes stay held after
+        it, to be given back by `release`, unless the block raises."""
+        self.acquire(size)
+        left = 0
+        try:
+            yield
+            left = kept
+        finally:
+            self.release(size - left)

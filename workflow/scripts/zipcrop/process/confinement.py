@@ -1,4 +1,4 @@
-"""What a thread may not do while it handles weights from strangers, whatever they make ultralytics do."""
+"""Confinement: a thread that handles weights from strangers can do no harm, whatever they make ultralytics do."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _HARMLESS = ("socket.gethostname",)
 
 
 class RefusedError(PermissionError):
-    """What a confined thread was refused."""
+    """An act that a confined thread was refused."""
 
 
 class _Confinement(threading.local):
-    """Of the thread that looks at it."""
+    """The confinement of the thread that reads it."""
 
     folders: tuple[str, ...] | None = None
-    """Where it may write; None if it is not confined."""
+    """The folders that it may write to; None if it is not confined."""
     refused: tuple[str, ...] = ()
 
 
@@ -61,13 +61,14 @@ _is_hooked = False
 
 @contextlib.contextmanager
 def confined(*folders: Path) -> Iterator[list[str]]:
-    """Refuses this thread, within the `with` block, the network, other processes, other threads (from Python 3.12 on,
-    which tells of them), and writing anywhere but below `folders`: each try raises RefusedError. Gives a list to which
-    what was tried of the network and of processes is added at the end, in words, since the code in between may go on
-    after the error.
+    """Confines this thread within the `with` block: each attempt to use the network, to start a process or a thread,
+    or to write anywhere but below `folders` raises RefusedError.
 
-    It goes by Python's audit events (PEP 578), so it ends what Python code does; native code that is called could do
-    all of it unseen. Other threads, which may read archives over the network, are left alone.
+    Gives a list. At the end it holds, in words, the attempts to use the network or to start processes, since the code
+    in between may swallow the error. Python tells of new threads from 3.12 on.
+
+    It goes by Python's audit events (PEP 578), so it stops Python code; native code could do all of it unseen. Other
+    threads, which may read archives over the network, are left alone.
     """
     _hook()
     tried: list[str] = []
@@ -81,7 +82,7 @@ def confined(*folders: Path) -> Iterator[list[str]]:
 
 
 def _hook() -> None:
-    """An audit hook stays until the process ends, so there is one for all."""
+    """Installs the one audit hook; it stays until the process ends."""
     global _is_hooked
     with _hooking:
         if not _is_hooked:
@@ -112,7 +113,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _folders(event: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """The descriptors of folders that the paths of `event` are relative to; -1 where they are relative to none."""
-    places = {
+    positions = {
         "os.chmod": slice(2, None),
         "os.chown": slice(3, None),
         "os.link": slice(2, None),
@@ -123,7 +124,7 @@ def _folders(event: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         "os.symlink": slice(2, None),
         "os.utime": slice(3, None),
     }
-    return arguments[places[event]] if event in places else ()
+    return arguments[positions[event]] if event in positions else ()
 
 
 def _refuse(what: str, event: str) -> None:

@@ -1,6 +1,7 @@
-"""GPUs: which ones this process may use, and leases, by which every job gets one of its own.
+"""GPUs: those that this process may use, and leases, by which every job gets one of its own.
 
-Snakemake counts GPUs, and does not say which one is whose (snakemake#281). Nothing here imports torch or touches CUDA.
+Snakemake counts GPUs, and does not tell a job which one it may use (snakemake#281). Nothing here imports torch or
+touches CUDA.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from zipcrop.errors import MachineError
 from zipcrop.process import lock
 
 LEASES = Path(f"/tmp/zipcrop-gpus-{os.getuid()}")
-"""One place for all runs of a user on a machine; not TMPDIR, which may differ from run to run."""
+"""One folder for all runs of a user on a machine; not TMPDIR, which may differ from run to run."""
 _INTERVAL = 0.01
 _LEAVING = 10.0
-"""Seconds that a job waits, rather than to share a GPU, for the last processes of one that has ended."""
+"""Seconds that a job waits for the last processes of an ended one before it shares a GPU with them."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class GPU:
     """An NVIDIA GPU."""
 
     name: str
-    """What `CUDA_VISIBLE_DEVICES` calls it."""
+    """The name in `CUDA_VISIBLE_DEVICES`."""
     uuid: str
-    """What it is called in every process on the machine, whatever is visible there."""
+    """The name in every process on the machine, whatever is visible there."""
 
 
 def visible() -> list[GPU]:
@@ -54,15 +55,15 @@ def visible() -> list[GPU]:
     gpus: dict[str, GPU] = {}
     for name in map(str.strip, names.split(",")):
         uuid = _find(name, uuids)
-        if uuid is None:  # CUDA does not look at what follows, either
+        if uuid is None:  # CUDA ignores the names that follow, too
             break
         gpus.setdefault(uuid, GPU(name, uuid))
     return list(gpus.values())
 
 
 def _find(name: str, uuids: list[str]) -> str | None:
-    """The UUID of the GPU that `CUDA_VISIBLE_DEVICES` calls `name`: by number, by the beginning of its UUID, or a part
-    of a GPU (MIG), which the driver lists elsewhere."""
+    """The UUID of the GPU that `CUDA_VISIBLE_DEVICES` calls `name`: a number, the beginning of a UUID, or a part of a
+    GPU (MIG), which the driver lists elsewhere."""
     if name.isdecimal():
         return uuids[int(name)] if int(name) < len(uuids) else None
     if name.startswith("MIG-") and uuids:
@@ -71,14 +72,14 @@ def _find(name: str, uuids: list[str]) -> str | None:
 
 
 class Lease:
-    """A GPU that is a job's own. It ends with the last process that has it: the job, or one that it was handed to while
-    that was spawned, and which may need a moment to die with its job and to leave the GPU.
+    """A GPU that is a job's own. It ends with the last process that has it.
 
-    Behind it is a lock on a file, which the kernel frees however the processes end.
+    That is the job, or a worker that was handed the lease when it was spawned; a worker may need a moment to die with
+    its job and to leave the GPU. The lease is a lock on a file, which the kernel frees however the processes end.
     """
 
     def __init__(self, gpu: GPU, file: IO[str]) -> None:
-        """Of `gpu`; `file` is the one that is locked."""
+        """`file` is the locked one."""
         self.gpu = gpu
         self._file = file
 
@@ -86,7 +87,7 @@ class Lease:
         return _inherit, (self.gpu, multiprocessing.reduction.DupFd(self._file.fileno()))
 
     def close(self) -> None:
-        """This process does not use the GPU any more."""
+        """Gives the GPU back, as far as this process is concerned."""
         self._file.close()
 
 
@@ -96,16 +97,17 @@ def _inherit(gpu: GPU, descriptor: Any) -> Lease:
 
 @contextlib.contextmanager
 def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[list[Lease]]:
-    """`count` of `gpus`, or all if there are no more, for the `with` block: those that the fewest other leases hold,
-    which is none as long as there are enough GPUs for all. For that it may wait a moment for a GPU whose job has been
-    killed. The locked files are in `folder`.
+    """Leases `count` of `gpus`, or all if there are no more, for the `with` block.
+
+    They are the ones with the fewest other leases: none, as long as there are enough GPUs for all. It may wait a moment
+    for a GPU whose job has been killed. The locked files are in `folder`.
 
     Raises MachineError where the folder cannot be used.
     """
     with contextlib.ExitStack() as leases:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.lstat().st_uid != os.getuid():  # anybody may make it in /tmp, and put links there
+            if folder.lstat().st_uid != os.getuid():  # another user may have made it, with links in it
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
             with _turn(folder / "turn"):
                 chosen = _freest(gpus, count, folder)
@@ -117,7 +119,7 @@ def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[li
 
 @contextlib.contextmanager
 def _turn(path: Path) -> Iterator[None]:
-    """Only one process at a time chooses, lest two find the same GPU free."""
+    """Lets one process at a time choose, lest two find the same GPU free."""
     while True:
         try:
             turn = lock.acquire(path)
@@ -130,7 +132,7 @@ def _turn(path: Path) -> Iterator[None]:
 
 
 def _freest(gpus: Sequence[GPU], count: int, folder: Path) -> list[GPU]:
-    """`count` of `gpus`, those that the fewest leases hold, once none of these is about to end that would matter."""
+    """The `count` of `gpus` with the fewest leases, once no lease that matters is about to end."""
     patience = time.monotonic() + _LEAVING
     while True:
         holders = {gpu: _holders(folder, gpu) for gpu in gpus}
@@ -144,7 +146,7 @@ def _freest(gpus: Sequence[GPU], count: int, folder: Path) -> list[GPU]:
 
 
 def _holders(folder: Path, gpu: GPU) -> list[lock.LockedError]:
-    """Who holds the GPU now, for each lease."""
+    """The present leases of the GPU, each as the error that names its holder."""
     holders = []
     for path in folder.glob(f"{gpu.uuid}.*"):
         try:

@@ -1,4 +1,4 @@
-"""Isolation: functions that run in processes of their own, so that what crashes or hangs costs its own result alone."""
+"""Isolation: functions that run in other processes, so that a call that crashes or hangs costs its own result alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import pebble
 
@@ -15,20 +15,20 @@ from zipcrop.errors import MachineError
 from zipcrop.process import orphan
 
 _AHEAD = 4
-"""Calls for each process that are under way or whose results wait for the caller: more would fill the memory."""
+"""Calls per process that are under way or whose results wait for the caller. More would fill the memory."""
 _TRIES = 3
-"""How often the processes are started anew for a call. pebble gives all of them up if one dies with nothing to do, or
-before it has been heard to begin."""
+"""How often the processes are started anew for a call. pebble gives all of them up if one dies while it is idle, or
+before it has reported its start."""
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
 class Isolation:
-    """Spawned processes, none of them before `start` or the first call."""
+    """Spawned processes. None of them runs before `start` or the first call."""
 
     def __init__(self, processes: int, seconds: float, prepare: Callable[[], None]) -> None:
-        """As many `processes`, each of which calls `prepare` first; a call may take `seconds` at most. Functions are
-        found by their names, in modules that can be imported."""
+        """Each of the `processes` calls `prepare` first; a call may take `seconds` at most. Functions have to be in
+        modules that can be imported."""
         self._processes = processes
         self._seconds = seconds
         self._prepare = prepare
@@ -38,25 +38,25 @@ class Isolation:
         context = multiprocessing.get_context("spawn")
         return pebble.ProcessPool(self._processes, initializer=_begin, initargs=(self._prepare,), context=context)
 
-    def __enter__(self) -> Isolation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._end()
 
     def _end(self) -> None:
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
     def start(self) -> None:
-        """Starts the processes, to be ready for the first call."""
+        """Starts the processes, so that they are ready for the first call."""
         self._pool.schedule(_nothing)
 
     def map(self, function: Callable[[Argument], Result], arguments: Iterable[Argument]) -> Iterator[Result | None]:
-        """What `function` gives for each of `arguments`, in their order; None where it crashed its process, took too
-        long or had too little memory. The function is found by its name, in a module that can be imported.
+        """The results of `function` for `arguments`, in their order; None where it crashed its process, took too long
+        or had too little memory.
 
-        Raises MachineError where the processes cannot start, and what else the function raises.
+        Raises MachineError where the processes cannot start, and all other exceptions of the function.
         """
         pending: deque[tuple[Argument, Future[Result]]] = deque()
         for argument in arguments:
@@ -69,7 +69,7 @@ class Isolation:
     def _schedule(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         try:
             return self._pool.schedule(function, (argument,), timeout=self._seconds)
-        except RuntimeError:  # it has been given up
+        except RuntimeError:  # the pool has been given up
             given_up: Future[Result] = Future()
             given_up.set_exception(BrokenProcessPool())
             return given_up
@@ -77,7 +77,7 @@ class Isolation:
     def _next(
         self, function: Callable[[Argument], Result], pending: deque[tuple[Argument, Future[Result]]]
     ) -> Result | None:
-        """Takes the first result of `pending`; what has to be done again is put back there."""
+        """Takes the first result of `pending`; calls that have to be made again are put back there."""
         for _ in range(_TRIES):
             try:
                 result = pending[0][1].result()

@@ -1,4 +1,4 @@
-"""Locks on files. The kernel frees one when its holder ends, however it ends, so none is ever left over."""
+"""Locks on files. The kernel frees a lock when its holder ends, however it ends, so none is ever left over."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import IO
 from zipcrop import files
 from zipcrop.errors import MachineError
 
-# Some network file systems have no locks. There, it is the user who has to see that nothing runs twice.
+# Some network file systems have no locks. There, users have to see for themselves that nothing runs twice.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _FOREIGN = (errno.ELOOP, errno.EINVAL)
-"""What `files.open_regular` says of links, and of what is no regular file."""
+"""The codes of `files.open_regular` for links, and for anything else that is no regular file."""
 _TRIES = 100
 
 _HOLDER = re.compile(r"process (\d+) on (.+)")
 
 
 class LockedError(Exception):
-    """Somebody else holds the lock; the message says who, such as `process 4711 on myhost`."""
+    """Another process holds the lock; the message names it, such as `process 4711 on myhost`."""
 
     def taker_has_ended(self) -> bool:
-        """Whether the process that took the lock is known to be gone: then it was handed to what holds it."""
+        """Whether the process that took the lock is known to be gone: then it has handed the lock to its holder."""
         named = _HOLDER.fullmatch(str(self))
         if named is None or named[2] != socket.gethostname():
             return False
@@ -35,29 +35,29 @@ class LockedError(Exception):
             os.kill(int(named[1]), 0)
         except ProcessLookupError:
             return True
-        except PermissionError:  # it is somebody else's
+        except PermissionError:  # another user's process
             pass
         return False
 
 
 def acquire(path: Path) -> IO[str]:
-    """The file at `path`, made where there is none, and locked until it is closed or this process ends.
+    """Opens the file at `path`, made where there is none, and locks it until it is closed or this process ends.
 
-    Raises LockedError if another process, or another file object of this one, holds it, MachineError if it does not
-    stay where it is, OSError.
+    Raises LockedError if another process, or another file object of this one, holds the lock; MachineError if the file
+    is replaced again and again; OSError.
     """
     for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = files.open_regular(path, "a+")
-        except FileNotFoundError:  # whoever held it has just removed the folder
+        except FileNotFoundError:  # the last holder has just removed the folder
             continue
         except OSError as error:
             if error.errno not in _FOREIGN:
                 raise
             path.unlink()  # a link, or a pipe
             continue
-        if os.fstat(file.fileno()).st_nlink > 1:  # it has another name, and whoever gave it that wants it written to
+        if os.fstat(file.fileno()).st_nlink > 1:  # it is also another file, which somebody wants us to write to
             file.close()
             path.unlink(missing_ok=True)
             continue
@@ -83,7 +83,7 @@ def acquire(path: Path) -> IO[str]:
 
 
 def is_held(file: IO[str]) -> bool:
-    """Whether a file that `acquire` gave is locked indeed, or is where the file system has no locks."""
+    """Whether a file from `acquire` is really locked: where the file system has no locks, it is not."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -92,7 +92,7 @@ def is_held(file: IO[str]) -> bool:
 
 
 def _is_still_at(path: Path, file: IO[str]) -> bool:
-    """Whether nobody has removed the file between its opening and its locking."""
+    """Whether the file is still the one at `path`: it may have been removed between its opening and its locking."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

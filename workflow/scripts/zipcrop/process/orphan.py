@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them. Results that nobody waits for would get in the way of the
+"""Orphans: processes that have lost their parent end, since results that nobody waits for would get in the way of the
 next run."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """Watches, in a thread, whether the parent is still there, and ends this process as soon as it is not."""
+    """Watches the parent from a thread, and ends this process as soon as the parent is gone."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -28,10 +28,10 @@ def end_with_parent() -> None:
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process as soon as the thread that started it is gone, even if a decoder hangs and holds
-    Python's lock. Linux only: elsewhere nothing happens, and a process has to notice in another way."""
+    """Lets the kernel kill this process as soon as the thread that started it is gone, even if a decoder hangs and
+    holds Python's lock. On Linux only: elsewhere nothing happens, and `end_with_parent` is all there is."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it was gone before the kernel was told
+    if parent is not None and os.getppid() != parent.pid:  # the parent ended before the kernel knew
         os._exit(1)

@@ -22,16 +22,16 @@ _TIME_PATTERN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 class Progress:
     """Says how far an archive is: members done of all, images per second, time left.
 
-    Each message becomes one line, whatever names and decoders' words are in it (see `terminal.printable`).
+    Each message becomes one line, whatever names and decoders' messages are in it (see `terminal.printable`).
     """
 
     def __init__(self, archive: str, log: Path, terminal: TextIO | None = None) -> None:
-        """For `archive`; `log` is begun anew."""
+        """`log` is begun anew."""
         self._archive = printable(archive)
         self._terminal = terminal or sys.stderr
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        # To append, since workers write to it, too.
+        # Opened to append, since workers write to it, too.
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._started = self._shown = time.monotonic()
         self._total = self._done = self._before = self._images = 0
@@ -46,12 +46,12 @@ class Progress:
             self._log.close()
 
     def start(self, total: int, done: int) -> None:
-        """There are `total` members, of which `done` are done already."""
+        """Begins the count: there are `total` members, and `done` of them are done already."""
         self._total, self._done, self._before = total, done, done
         self._started = self._shown = time.monotonic()
 
     def step(self, is_image: bool) -> None:
-        """A member is done; the state is shown every few seconds."""
+        """Counts a member that is done, and shows the state every few seconds."""
         self._done += 1
         self._images += is_image
         if time.monotonic() - self._shown >= _INTERVAL:
@@ -59,7 +59,7 @@ class Progress:
             self.say(self.state())
 
     def state(self) -> str:
-        """Such as `1200/5000 members, 10.4 images/s, 6 min left`."""
+        """The state, such as `1200/5000 members, 10.4 images/s, 6 min left`."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         left = (self._total - self._done) * seconds / max(self._done - self._before, 1)
         return f"{self._done}/{self._total} members, {self._images / seconds:.1f} images/s, {in_words(left)} left"
@@ -68,22 +68,22 @@ class Progress:
         """Writes a line to the terminal and to the log."""
         try:
             print(f"{self._archive}: {printable(message)}", file=self._terminal, flush=True)
-        except OSError:  # the terminal is gone, or who read the pipe, which is no reason to stop
+        except OSError:  # the terminal or the pipe's reader is gone, which is no reason to stop
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._terminal.fileno())
         self.log(message)
 
     def log(self, message: str) -> None:
         """Writes a line to the log alone."""
-        # Where the disk is full, it is for those who write results to say so.
+        # A full disk is reported where results are written.
         with contextlib.suppress(OSError):
             self._log.write(f"{time.strftime(_TIME)} {self._archive}: {printable(message)}\n")
 
 
 def last_words(log: Path, archive: str) -> str:
-    """Why the job of `archive` that wrote the log stopped; empty where it does not say so. Members' names and decoders'
-    messages, which are in the log, too, are not taken for it."""
+    """The reason that the job of `archive` gave in its log for stopping; empty where there is none. Members' names and
+    decoders' messages, which are in the log, too, are not taken for it."""
     try:
-        lines = log.read_bytes().decode("utf-8", "replace").split("\n")  # nothing else ends a line of Progress's
+        lines = log.read_bytes().decode("utf-8", "replace").split("\n")  # only this ends a line of Progress
     except OSError:
         return ""
     stopped = re.compile(f"{_TIME_PATTERN} {re.escape(f'{printable(archive)}: {_STOPPED}')}(.*)", re.ASCII)
@@ -91,7 +91,7 @@ def last_words(log: Path, archive: str) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as people say it: `40 s`, `6 min`, `2 h 05 min`."""
+    """A duration in words: `40 s`, `6 min`, `2 h 05 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""What captions quote: the run's numbers, safe in reStructuredText."""
+"""The run's numbers that captions quote, safe in reStructuredText."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SPECIAL = re.compile(r"[^\w\s]|_")
 
 
 def figures(path: Path) -> dict[str, Any]:
-    """The numbers of the survey at `path`; those of _NOUNS with their noun in `some`, such as `1 crop`; `time` in
-    words, `model`, `settings` and the most frequent `reasons`. Empty if there is no survey yet, or none of this release
-    that can be read: the next run makes one."""
+    """The numbers of the survey at `path`; in `some`, those of _NOUNS with their noun, such as `1 crop`; `time` in
+    words, `model`, `settings` and the most frequent `reasons`. Empty if there is no survey of this release that can be
+    read: the next run makes one."""
     try:
         found = survey_file.read(path)
     except (OSError, ValueError):

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, GRID, HEIGHT_EDGES, MOST_PEOPLE
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class Distributions:
-    """Counts, added up over archives."""
+    """Counts per bin, added up over archives."""
 
     def __init__(self) -> None:
         self.confidence = np.zeros(len(CONFIDENCE_EDGES) - 1, int)
-        """Of kept people, by confidence."""
+        """Kept people, by confidence."""
         self.best_scores = np.zeros(len(CONFIDENCE_EDGES) - 1, int)
-        """Of photos without people, by the best score below the threshold."""
+        """Photos without people, by the best score below the threshold."""
         self.heights = np.zeros(len(HEIGHT_EDGES) - 1, int)
         self.aspects = np.zeros(len(ASPECT_EDGES) - 1, int)
         self.people = np.zeros(MOST_PEOPLE + 1, int)
-        """Of photos with people, by their number."""
+        """Photos with people, by the number of people."""
         self.positions = np.zeros((GRID, GRID), int)
-        """Of people, by the place of their box's centre in the photo: row from the top, column from the left."""
+        """People, by the centre of their box in the photo: row from the top, column from the left."""
 
     def add(self, persons: pd.DataFrame, without: pd.DataFrame) -> None:
-        """Counts the manifest's rows `persons`, with `crop_width` and `crop_height`, and those `without` people that
-        have a confidence."""
+        """Counts the manifest's rows `persons`, with `crop_width` and `crop_height`, and those `without` people, with a
+        confidence."""
         self.confidence += _count(persons["confidence"], CONFIDENCE_EDGES)
         self.best_scores += _count(without["confidence"], CONFIDENCE_EDGES)
         self.heights += _count(persons["crop_height"], HEIGHT_EDGES)
@@ -36,11 +38,11 @@ class Distributions:
         self.people += np.bincount(np.minimum(per_photo, MOST_PEOPLE), minlength=MOST_PEOPLE + 1)
         x = (persons["x1"] + persons["x2"]) / 2 / persons["width"]
         y = (persons["y1"] + persons["y2"]) / 2 / persons["height"]
-        place = [np.clip((each.to_numpy() * GRID).astype(int), 0, GRID - 1) for each in (y, x)]
-        np.add.at(self.positions, tuple(place), 1)
+        cell = [np.clip((each.to_numpy() * GRID).astype(int), 0, GRID - 1) for each in (y, x)]
+        np.add.at(self.positions, tuple(cell), 1)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it, by the names of the attributes."""
+        """The counts by their names, as JSON can hold them."""
         return {key: counts.tolist() for key, counts in vars(self).items()}
 
 

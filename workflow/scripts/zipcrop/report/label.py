@@ -1,4 +1,4 @@
-"""Labels: names as they are shown where there is little room."""
+"""Labels: names made short enough for a page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _LONGEST = 34
 
 
 def of_sheet(archives: list[str], rank: int) -> str:
-    """The label of the contact sheets of the `rank`-worst of `archives`, from 1: in their order when sorted as text."""
+    """The label of the contact sheets of the `rank`-worst of `archives`, from 1; sorted as text, they stay in order."""
     # Snakemake 9.27 puts labels into a script as they are, where "</script>" would end it.
     return f"{rank:04d} {shortened(archives[rank - 1]).replace('<', '‹')}"
 
 
 def shortened(name: str, longest: int = _LONGEST) -> str:
-    """`name` with its middle left out where it takes more than `longest` columns; wide characters take two."""
+    """`name`, without its middle if it takes more than `longest` columns; wide characters take two."""
     safe = printable(name)
     if _columns(safe) <= longest:
         return safe
@@ -31,8 +31,8 @@ def shortened(name: str, longest: int = _LONGEST) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Such as `1 crop` and `1,234 crops`; of a longer `noun` such as `photo without people`, the first word has the
-    plural."""
+    """`number` with its `noun`, such as `1 crop` and `1,234 crops`. In a longer `noun` such as `photo without people`,
+    the first word has the plural."""
     first, *others = noun.split(" ")
     return " ".join([f"{number:,}", first if number == 1 else f"{first}s", *others])
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import itables
 import jinja2
-import numpy as np
 import pandas as pd
 from itables.javascript import generate_init_offline_itables_html
 from markupsafe import Markup
 
 from zipcrop.report import thumbnail
-from zipcrop.report.picks import CROWD, Entry
-from zipcrop.report.pictures import Pictures
+from zipcrop.report.picks import CROWD, Pick
 from zipcrop.results import summary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zipcrop.report.pictures import Pictures
 
 _PICTURE = (220, 220)
 """Most width and height of a picture in a list, pixels."""
 _EXACT = 1 << 53
-"""A browser rounds numbers beyond it."""
+"""A browser rounds numbers beyond this."""
 Survey = dict[str, Any]
 
 
@@ -35,24 +38,24 @@ class Gallery:
     advice: str
     """Which setting to change; `[confidence]` becomes its name and its value."""
     nothing: str
-    """Instead of an empty list."""
+    """The text that stands in for an empty list."""
     total: Callable[[dict[str, Any]], int]
-    """How many there are in all, from the survey's numbers."""
-    note: Callable[[Entry], str]
+    """The number of all that could be listed, from the survey's numbers."""
+    note: Callable[[Pick], str]
 
 
-def _score(entry: Entry) -> str:
-    return f"confidence {entry['confidence']:.2f}"
+def _score(pick: Pick) -> str:
+    return f"confidence {pick['confidence']:.2f}"
 
 
-def _size(entry: Entry) -> str:
-    width, height = entry["crop"][2:]
-    return f"{width} × {height} pixels, {_score(entry)}"
+def _size(pick: Pick) -> str:
+    width, height = pick["crop"][2:]
+    return f"{width} × {height} pixels, {_score(pick)}"
 
 
-def _shape(entry: Entry) -> str:
-    shorter, longer = sorted(entry["crop"][2:])
-    return f"1 : {longer / shorter:.1f}, {_size(entry)}"
+def _shape(pick: Pick) -> str:
+    shorter, longer = sorted(pick["crop"][2:])
+    return f"1 : {longer / shorter:.1f}, {_size(pick)}"
 
 
 GALLERIES = {
@@ -97,7 +100,7 @@ GALLERIES = {
         " [confidence]; if a photo has as many people as [max_detections] allows, raise that.",
         f"No photo has {CROWD} people or more.",
         lambda numbers: numbers["crowded"],
-        lambda entry: f"{len(entry['people'])} people",
+        lambda pick: f"{len(pick['people'])} people",
     ),
 }
 
@@ -115,10 +118,10 @@ def galleries(survey: Survey, output: Path, pictures: Pictures) -> Iterator[tupl
     """The lists of pictures: name and page. Pictures come from the folder `output`, by way of `pictures`."""
     settings = _settings(survey)
     for name, gallery in GALLERIES.items():
-        entries = survey["picks"][name]
+        picks = survey["picks"][name]
         shown = [
-            {**entry, "picture": picture, "note": gallery.note(entry)}
-            for entry, picture in zip(entries, _shown(entries, output, pictures), strict=True)
+            {**pick, "picture": picture, "note": gallery.note(pick)}
+            for pick, picture in zip(picks, _shown(picks, output, pictures), strict=True)
         ]
         yield (
             name,
@@ -128,25 +131,24 @@ def galleries(survey: Survey, output: Path, pictures: Pictures) -> Iterator[tupl
                 lead=gallery.lead,
                 advice=_filled(gallery.advice, settings),
                 nothing=gallery.nothing,
-                count=_count(len(entries), gallery.total(survey["numbers"]), "list_length"),
-                entries=shown,
+                count=_count(len(picks), gallery.total(survey["numbers"]), "list_length"),
+                picks=shown,
             ),
         )
 
 
 def duplicates(survey: Survey, output: Path, pictures: Pictures) -> str:
     """Photos that are in several archives. Pictures come from the folder `output`, by way of `pictures`."""
-    images = pictures.thumbnails((output / entry["file"] for entry in survey["duplicates"]), *_PICTURE)
-    entries = [
-        {**entry, "picture": _data_uri(image)} for entry, image in zip(survey["duplicates"], images, strict=True)
-    ]
-    count = _count(len(entries), survey["numbers"]["shared_photos"], "list_length")
-    return _render("duplicates", title="Duplicates", entries=entries, count=count, numbers=survey["numbers"])
+    photos = survey["duplicates"]
+    images = thumbnail.of_files(pictures, (output / photo["file"] for photo in photos), *_PICTURE)
+    shown = [{**photo, "picture": _data_uri(image)} for photo, image in zip(photos, images, strict=True)]
+    count = _count(len(shown), survey["numbers"]["shared_photos"], "list_length")
+    return _render("duplicates", title="Duplicates", photos=shown, count=count, numbers=survey["numbers"])
 
 
 def failures(survey: Survey) -> str:
-    """What failed, and why."""
-    entries = survey["failures"]
+    """Failures with their reasons."""
+    listed = survey["failures"]
     table = pd.DataFrame(
         [
             (
@@ -155,22 +157,22 @@ def failures(survey: Survey) -> str:
                 each["member_index"],
                 each["reason"],
             )
-            for each in entries
+            for each in listed
         ],
         columns=["archive", "member", "member_index", "reason"],
     )
     return _render(
         "failures",
         title="Failures",
-        entries=entries,
-        count=_count(len(entries), survey["numbers"]["failed"], "failures_listed"),
+        listed=listed,
+        count=_count(len(listed), survey["numbers"]["failed"], "failures_listed"),
         reasons=survey["reasons"],
         table=_data_table(table, "failures"),
     )
 
 
 def archives(survey: Survey) -> str:
-    """The summary, a row per archive, and its totals."""
+    """The summary, one row per archive, and its totals."""
     table = pd.DataFrame(survey["archives"], columns=[*summary.COLUMNS, "mean_confidence"]).drop(
         columns=["zip", "fingerprint"]
     )
@@ -203,7 +205,7 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _data_table(table: pd.DataFrame, table_id: str) -> Markup:
-    """`table` as a DataTable: sorted by a click, searched as one types, without any network."""
+    """`table` as a DataTable, which sorts at a click and searches as one types, without any network."""
     bundle = Path(itables.__file__).parent / "html" / "dt_bundle.js"
     html = itables.to_html_datatable(
         table,
@@ -225,7 +227,7 @@ def _data_table(table: pd.DataFrame, table_id: str) -> Markup:
 
 
 def _settings(survey: Survey) -> dict[str, Any]:
-    """Those of most archives."""
+    """The settings of most archives."""
     provenance: list[dict[str, Any]] = survey["provenance"]
     return provenance[0]["settings"] if provenance else {}
 
@@ -245,21 +247,21 @@ def _count(shown: int, total: int, key: str) -> str:
     )
 
 
-def _shown(entries: list[Entry], output: Path, pictures: Pictures) -> Iterator[str | None]:
-    """The picture of each entry, as a data URI; None if it cannot be shown."""
-    files = [[each["file"] for each in entry.get("people", [entry])] for entry in entries]
-    images = pictures.thumbnails((output / file for each in files for file in each), *_PICTURE)
-    for entry, each in zip(entries, files, strict=True):
-        yield _data_uri(_picture(entry, [next(images) for _ in each]))
+def _shown(picks: list[Pick], output: Path, pictures: Pictures) -> Iterator[str | None]:
+    """The picture of each pick, as a data URI; None if it cannot be shown."""
+    files = [[each["file"] for each in pick.get("people", [pick])] for pick in picks]
+    images = thumbnail.of_files(pictures, (output / file for each in files for file in each), *_PICTURE)
+    for pick, each in zip(picks, files, strict=True):
+        yield _data_uri(_picture(pick, [next(images) for _ in each]))
 
 
-def _picture(entry: Entry, images: list[np.ndarray | None]) -> np.ndarray | None:
-    photo = (entry["width"], entry["height"])
-    if "people" in entry:
-        crops = [(each["box"], each["crop"], image) for each, image in zip(entry["people"], images, strict=True)]
+def _picture(pick: Pick, images: list[np.ndarray | None]) -> np.ndarray | None:
+    photo = (pick["width"], pick["height"])
+    if "people" in pick:
+        crops = [(each["box"], each["crop"], image) for each, image in zip(pick["people"], images, strict=True)]
         return thumbnail.of_crops(crops, photo, *_PICTURE)
     (image,) = images
-    return image if image is None or entry["crop"] is not None else thumbnail.with_box(image, entry["box"], photo)
+    return image if image is None or pick["crop"] is not None else thumbnail.with_box(image, pick["box"], photo)
 
 
 def _data_uri(image: np.ndarray | None) -> str | None:

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zipcrop.image import opencv
 from zipcrop.process.isolation import Isolation
 
-if TYPE_CHECKING:
-    import numpy as np
-
 _MOST_PROCESSES = 8
-"""More would wait for who puts their pictures together."""
+"""More would wait for the process that puts their pictures together."""
 
 
 class Pictures(Isolation):
-    """Crops and photos, decoded in processes of which none starts before the first picture."""
+    """Processes that decode crops and photos, for `thumbnail.of_files`. They start with the first picture."""
 
     def __init__(self, threads: int, seconds: float, megapixels: float) -> None:
-        """In up to as many processes as `threads`. A picture that takes more than `seconds`, or has more than
-        `megapixels`, cannot be shown."""
+        """Uses up to `threads` processes. A picture that takes more than `seconds`, or has more than `megapixels`,
+        cannot be shown."""
         super().__init__(min(threads, _MOST_PROCESSES), seconds, functools.partial(opencv.prepare, megapixels))
-        self._megapixels = megapixels
-
-    def thumbnails(self, paths: Iterable[Path], width: int, height: int) -> Iterator[np.ndarray | None]:
-        """What `thumbnail.of_file` gives for each of `paths`; None for those that cannot be shown."""
-        from zipcrop.report import thumbnail  # here, since the processes can start while OpenCV is imported
-
-        load = functools.partial(thumbnail.of_file, width=width, height=height, megapixels=self._megapixels)
-        return self.map(load, paths)
+        self.megapixels = megapixels

@@ -9,19 +9,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from zipcrop.report.bins import ASPECT_EDGES, CONFIDENCE_EDGES, GRID, HEIGHT_EDGES, MOST_PEOPLE
 from zipcrop.report.label import counted, shortened
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MOST_BARS = 40
-"""Archives with a bar of their own; of more, the worst WORST_BARS have one, and all are drawn in outline."""
+"""Up to that many archives, each has a bar. Of more, the worst WORST_BARS have one, and all are drawn in outline."""
 WORST_BARS = 30
 OUTCOMES = {
     "person_images": ("with people", "#0072b2"),
@@ -33,12 +35,11 @@ OUTCOMES = {
 _BLUE, _ORANGE, _VERMILION = "#0072b2", "#e69f00", "#d55e00"
 _PAPER, _INK, _GRID_LINES = "#fefefe", "#1a1a1a", "#d9d9d9"
 _DARK = {_PAPER: "#16181d", _INK: "#e8e8e8", _GRID_LINES: "#3d4149"}
-_WIDTH = 8.0
-"""Inches."""
+_WIDTH = 8.0  # inches
 _BAR = 0.24
 """Inches."""
 _STEPS = 100
-"""Of the outline of all archives."""
+"""In the outline of all archives."""
 _STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": _INK,
@@ -78,7 +79,7 @@ def draw_all(survey: Survey, folder: Path) -> None:
 
 
 def outcomes(survey: Survey) -> Figure:
-    """What became of the members of each archive, in shares."""
+    """Outcomes of the members of each archive, in shares."""
     archives = survey["archives"]
     bars, outline = _split(archives)
     figure, axes = _panels(len(bars), bool(outline))
@@ -104,7 +105,7 @@ def outcomes(survey: Survey) -> Figure:
 
 
 def confidence(survey: Survey) -> Figure:
-    """Confidence of kept people, and of the best ones below the threshold."""
+    """Confidence of the people kept, and the best scores below the threshold."""
     counted = survey["distributions"]
     figure, axes = _panels(0, False)
     best, kept = (np.array(counted[key]) for key in ("best_scores", "confidence"))
@@ -133,23 +134,23 @@ def crops(survey: Survey) -> Figure:
     counted = survey["distributions"]
     figure = Figure(figsize=(_WIDTH, 3.6))
     axes = figure.subplots(1, 2)
-    for place, key, edges, label, title in (
+    for panel, key, edges, label, title in (
         (axes[0], "heights", HEIGHT_EDGES, "height, pixels", "Height of the crops"),
         (axes[1], "aspects", ASPECT_EDGES, "width ÷ height", "Shape of the crops"),
     ):
         counts = np.array(counted[key])
-        place.set_title(title)
+        panel.set_title(title)
         if not counts.any():
-            _say(place, "There are no crops")
+            _say(panel, "There are no crops")
             continue
-        place.stairs(counts, edges, fill=True, color=_BLUE)
-        place.set_xscale("log", base=2)
-        place.xaxis.set_major_formatter(FuncFormatter(_octave))
-        place.xaxis.set_minor_locator(NullLocator())
+        panel.stairs(counts, edges, fill=True, color=_BLUE)
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter(FuncFormatter(_octave))
+        panel.xaxis.set_minor_locator(NullLocator())
         used = np.flatnonzero(counts)
-        place.set_xlim(edges[max(0, used[0] - 4)], edges[min(len(edges) - 1, used[-1] + 5)])
-        place.set(xlabel=label, ylabel="crops per eighth of an octave")
-        place.yaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_xlim(edges[max(0, used[0] - 4)], edges[min(len(edges) - 1, used[-1] + 5)])
+        panel.set(xlabel=label, ylabel="crops per eighth of an octave")
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -200,7 +201,7 @@ def throughput(survey: Survey) -> Figure:
 
 
 def positions(survey: Survey) -> Figure:
-    """Where in the photo people are."""
+    """Positions of the people in the photo."""
     counts = np.array(survey["distributions"]["positions"])
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
@@ -228,12 +229,12 @@ PLOTS: dict[str, Callable[[Survey], Figure]] = {
 
 
 def _split(archives: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Those with a bar of their own, and all if that leaves some out."""
+    """The archives with a bar of their own, and all archives if some have none."""
     return (archives, []) if len(archives) <= MOST_BARS else (archives[:WORST_BARS], archives)
 
 
 def _panels(bars: int, outline: bool) -> tuple[Figure, list[Axes]]:
-    """A figure with room for as many horizontal `bars`, and for an `outline` of all below them."""
+    """A figure with room for `bars` horizontal bars, and for an `outline` of all archives below them."""
     heights = [max(3.2, _BAR * bars + 1.0) if bars > 8 or not bars else _BAR * bars + 1.6, *([2.6] if outline else [])]
     figure = Figure(figsize=(_WIDTH, sum(heights)))
     return figure, figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0].tolist()
@@ -257,13 +258,14 @@ def _stack_bars(axes: Axes, archives: list[dict[str, Any]]) -> None:
 
 
 def _shares(archives: list[dict[str, Any]]) -> np.ndarray:
-    """(outcomes, archives)"""
+    """The share of each outcome in each archive: (outcomes, archives)."""
     counts = np.array([[each[key] for each in archives] for key in OUTCOMES], float)
-    return counts / np.maximum(counts.sum(axis=0), 1)
+    shares: np.ndarray = counts / np.maximum(counts.sum(axis=0), 1)
+    return shares
 
 
 def _bar_labels(axes: Axes, labels: list[tuple[str, str]]) -> None:
-    """Names on the left, what stands at the end of the bar on the right; the first on top."""
+    """Writes each label's name on the left of its bar and its note on the right; the first one on top."""
     axes.set_yticks(range(len(labels)), [shortened(name) for name, _ in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
@@ -275,7 +277,7 @@ def _bar_labels(axes: Axes, labels: list[tuple[str, str]]) -> None:
 
 
 def _say(axes: Axes, sentence: str) -> None:
-    """Instead of a plot."""
+    """Shows `sentence` instead of a plot."""
     axes.text(0.5, 0.5, sentence, ha="center", va="center", transform=axes.transAxes, size=12)
     axes.set_axis_off()
 

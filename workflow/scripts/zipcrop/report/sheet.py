@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from zipcrop.terminal import printable
 
 MOST_BYTES = 200_000
-"""Of a sheet, for the sake of the report's size; the JPEG's quality makes room."""
+"""Of a sheet, so that the report stays small; a lower JPEG quality makes room."""
 _WIDTH = 1280
 """Pixels."""
 _MARGIN = 12
@@ -38,7 +38,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Layout:
-    """How many pictures stand in a row, and their height ÷ width."""
+    """The number of pictures in a row, and their height ÷ width."""
 
     columns: int
     aspect: float
@@ -55,7 +55,7 @@ PHOTOS = Layout(6, 0.75)
 
 
 def draw(title: str, subtitle: str, tiles: Sequence[Tile], layout: Layout) -> bytes:
-    """A contact sheet as JPEG of at most MOST_BYTES or, where even the lowest quality is larger, that."""
+    """A contact sheet as JPEG of at most MOST_BYTES, or larger if even the lowest quality is."""
     width, height = layout.tile
     rows = -(-len(tiles) // layout.columns)
     row_height = height + 2 * _LINE + _GAP
@@ -88,17 +88,18 @@ def _encode(sheet: Image.Image) -> bytes:
 
 @functools.cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which Matplotlib brings along."""
+    """DejaVu Sans, which comes with Matplotlib."""
     spec = importlib.util.find_spec("matplotlib")  # importing it takes as long as drawing some sheets
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
     return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """`text` on one line, without its beginning where it is too wide: photos' names differ at their ends."""
+    """`text` on one line, without its beginning if it is too wide: photos' names differ at their ends."""
     text = printable(text)
-    end = text[-width:]  # no character that can be seen is narrower than a pixel
+    end = text[-width:]  # no visible character is narrower than a pixel
     if end == text and font.getlength(text) <= width:
         return text
     while end and font.getlength(f"…{end}") > width:

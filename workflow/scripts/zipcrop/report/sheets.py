@@ -7,16 +7,27 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zipcrop.report import sheet
+from zipcrop.report import sheet, thumbnail
 from zipcrop.report.label import counted
-from zipcrop.report.pictures import Pictures
 from zipcrop.report.sheet import Layout, Tile
 from zipcrop.results import manifest
 from zipcrop.results.layout import is_own
 
-Row = dict[str, str]
+if TYPE_CHECKING:
+    from zipcrop.report.pictures import Pictures
+
+
+class Candidate(NamedTuple):
+    """A crop, or a photo without people, that may be shown."""
+
+    member: str
+    member_index: int
+    confidence: float | None
+    """Of the person, or of what came nearest to one; None if nothing did."""
+    file: str
+    """Path below the output folder, with `/`."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +46,9 @@ class _Kind:
     """What sheets of one kind show."""
 
     status: str
-    """Of the manifest's rows."""
+    """The status of the members that are shown."""
     column: str
-    """Of the summary, which says how many there are."""
+    """The summary's column that counts them."""
     noun: str
     layout: Layout
     order: str
@@ -59,57 +70,62 @@ _PHOTOS = _Kind(
 def draw_all(
     survey: dict[str, Any], output: Path, crops: Path, photos: Path, sampling: Sampling, pictures: Pictures
 ) -> None:
-    """Writes contact sheets of archives of `survey`, done in the folder `output`: of crops into the folder `crops`, and
-    of photos without people into `photos`, each as `<rank>.jpg`, of the worst archives that have any. `pictures`
-    decodes them."""
+    """Writes contact sheets of archives of `survey`, whose results are in the folder `output`: of crops into the folder
+    `crops`, and of photos without people into `photos`, each as `<rank>.jpg`, for the worst archives that have any.
+    `pictures` decodes them."""
     for kind, folder, most in (
         (_CROPS, crops, sampling.crops_per_sheet),
         (_PHOTOS, photos, sampling.photos_per_sheet),
     ):
         folder.mkdir(parents=True, exist_ok=True)
         for rank, archive, number in _chosen(survey, kind.column, sampling.sheets):
-            sample = _sample(_rows(output, archive, kind.status), number, most, sampling.seed, archive)
+            sample = _sample(_candidates(output, archive, kind.status), number, most, sampling.seed, archive)
             if kind.rising:
                 sample.reverse()
-            tiles = _tiles(sample, output, kind.layout, pictures)
+            tiles = _tiles(sample, output, archive, kind.layout, pictures)
             subtitle = f"{_number(len(sample), number, kind.noun)}, {kind.order}"
             (folder / file_name(rank)).write_bytes(sheet.draw(archive, subtitle, tiles, kind.layout))
 
 
 def _chosen(survey: dict[str, Any], column: str, most: int) -> Iterator[tuple[int, str, int]]:
-    """The worst archives of those that have any of the summary's `column`: rank among all, name, and how many."""
+    """The worst of the archives that count any in the summary's `column`: rank among all, name, and the count."""
     ranked = ((rank, each["archive"], each[column]) for rank, each in enumerate(survey["archives"], 1) if each[column])
     return itertools.islice(ranked, most)
 
 
-def _rows(output: Path, archive: str, status: str) -> Iterator[Row]:
-    return (row for row in manifest.read(output, archive) if row["status"] == status)
+def _candidates(output: Path, archive: str, status: str) -> Iterator[Candidate]:
+    for member, outcome in manifest.members(output, archive):
+        if outcome.status == status:
+            for person in outcome.persons:
+                yield Candidate(member, outcome.index, person.confidence, person.file or outcome.file)
+            if not outcome.persons:
+                yield Candidate(member, outcome.index, None, outcome.file)
 
 
 def file_name(rank: int) -> str:
-    """Of the sheet of the archive that is `rank`-worst, from 1."""
+    """The name of the sheet of the `rank`-worst archive, from 1."""
     return f"{rank:04d}.jpg"
 
 
-def _sample(rows: Iterable[Row], number: int, most: int, seed: int, archive: str) -> list[Row]:
-    """At most `most` of the `number` of `rows`, drawn evenly, by falling confidence; the same ones for the same seed
-    and archive. The others are not held."""
+def _sample(candidates: Iterable[Candidate], number: int, most: int, seed: int, archive: str) -> list[Candidate]:
+    """At most `most` of the `number` of `candidates`, drawn evenly, by falling confidence; the same ones for the same
+    seed and archive. The others are not held."""
     chosen = set(random.Random(f"{seed}/{archive}").sample(range(number), min(most, number)))
-    sample = [row for place, row in enumerate(rows) if place in chosen]
-    return sorted(sample, key=lambda row: -float(row["confidence"] or 0))
+    sample = [candidate for position, candidate in enumerate(candidates) if position in chosen]
+    return sorted(sample, key=lambda candidate: -(candidate.confidence or 0))
 
 
 def _number(shown: int, number: int, noun: str) -> str:
     return f"{shown:,} of {counted(number, noun)}" if shown < number else counted(number, noun)
 
 
-def _tiles(sample: list[Row], output: Path, layout: Layout, pictures: Pictures) -> list[Tile]:
-    # What is no result of the archive's is not to be shown: a folder is no picture.
-    paths = [output / (row["file"] if is_own(output, row["archive"], row["file"]) else "") for row in sample]
-    images = pictures.thumbnails(paths, *layout.tile)
-    return [Tile(image, row["member"], _note(row)) for image, row in zip(images, sample, strict=True)]
+def _tiles(sample: list[Candidate], output: Path, archive: str, layout: Layout, pictures: Pictures) -> list[Tile]:
+    # A file that is no result of the archive is not shown: the folder itself, which stands in for it, is no picture.
+    paths = [output / (each.file if is_own(output, archive, each.file) else "") for each in sample]
+    images = thumbnail.of_files(pictures, paths, *layout.tile)
+    return [Tile(image, each.member, _note(each)) for image, each in zip(images, sample, strict=True)]
 
 
-def _note(row: Row) -> str:
-    score = f"{float(row['confidence']):.2f}" if row["confidence"] else "below 0.05"
-    return f"#{row['member_index']} · {score}"
+def _note(candidate: Candidate) -> str:
+    score = "below 0.05" if candidate.confidence is None else f"{candidate.confidence:.2f}"
+    return f"#{candidate.member_index} · {score}"

@@ -1,4 +1,4 @@
-"""The file that holds a survey. Apart from `survey`, since whoever only reads one can do without pandas."""
+"""The file that holds a survey. Apart from `survey`, so that reading one needs no pandas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zipcrop import files
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A survey that `write` wrote. Raises OSError or ValueError if there is none."""
+    """The survey that `write` wrote to `path`. Raises OSError or ValueError if there is none."""
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(result, dict):
         raise ValueError(f"{path} holds no survey")
@@ -18,6 +18,6 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(survey: dict[str, Any], path: Path) -> None:
-    """Writes a survey as JSON, whole or not at all."""
+    """Writes `survey` as JSON, whole or not at all."""
     with files.whole(path) as part:
         part.write_text(json.dumps(survey, indent=1, allow_nan=False), encoding="utf-8")

@@ -7,85 +7,90 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from zipcrop import files
-from zipcrop.results import exports
-from zipcrop.results.exports import Counts, Detection, ManifestEntry
+from zipcrop.results import layout, manifest
+from zipcrop.results.exports import Counts
+from zipcrop.results.manifest import PHOTOS, Outcome, Person
 
-_PHOTOS = frozenset(("person", "no_person", "rejected"))
 _HEAD = {
     # Without a date: the same results are the same bytes.
     "info": {"description": "People in photos, found by zipcrop"},
     "licenses": [],
     "categories": [{"id": 1, "name": "person", "supercategory": "person"}],
 }
-# In ASCII, with escapes: pycocotools and others read the file in whatever encoding the system's locale has.
-_encode = json.JSONEncoder(ensure_ascii=True).encode
-
-
-def path(output: Path) -> Path:
-    """The file, below the folder `output`."""
-    return output / "summary" / "annotations.coco.json"
+# In ASCII, with escapes: pycocotools and others read the file in the encoding of the system's locale.
+_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 
 
 def write(output: Path, archives: Iterable[str]) -> Counts:
-    """Writes all photos of `archives`, in their order, with their people: what has a crop is an annotation.
+    """Writes all photos of `archives`, in their order, with their persons: each crop is an annotation.
 
-    Photos and people go to the disk as they come, so that memory does not grow with their number, but for the names of
-    one archive at a time. Raises OSError where
-    the machine is at fault; then the file is as it was.
+    Photos and persons go to the disk as they come, so that memory does not grow with their number, apart from the names
+    in one archive at a time. Raises OSError where the machine is at fault; then the file is as it was.
     """
-    photos = people = 0
-    with files.whole(path(output)) as part, part.open("w", encoding="ascii") as file:
+    photos = persons = 0
+    with files.whole(layout.coco(output)) as part, part.open("w", encoding="ascii") as file:
         # The images stand before the annotations in the file, but both come in one pass.
         with tempfile.TemporaryFile("w+", encoding="ascii", dir=part.parent) as annotations:
             file.write(_encode(_HEAD)[:-1] + ',\n"images": [')
-            for archive, name, photo in _photos(output, archives):
+            for archive, file_name, member, photo in _photos(output, archives):
                 photos += 1
-                file.write(f"{',' if photos > 1 else ''}\n{_image(photos, archive, name, photo)}")
-                for person in photo.people:
-                    people += 1
-                    annotations.write(f"{',' if people > 1 else ''}\n{_annotation(people, photos, person)}")
+                file.write(f"{',' if photos > 1 else ''}\n{_encode(_image(photos, archive, file_name, member, photo))}")
+                for person in photo.cropped():
+                    persons += 1
+                    annotations.write(f"{',' if persons > 1 else ''}\n{_encode(_annotation(persons, photos, person))}")
             file.write('\n],\n"annotations": [')
             annotations.seek(0)
             shutil.copyfileobj(annotations, file, 1 << 20)
         file.write("\n]}\n")
-    return Counts(photos, people)
+    return Counts(photos, persons)
 
 
-def _photos(output: Path, archives: Iterable[str]) -> Iterator[tuple[str, str, ManifestEntry]]:
-    """All photos, each with its archive and a name that no other one of it has."""
+def _photos(output: Path, archives: Iterable[str]) -> Iterator[tuple[str, str, str, Outcome]]:
+    """All photos: archive, a name that no other photo of the archive has, the member's own name, and the outcome."""
     for archive in archives:
         taken: set[str] = set()
-        for entry in exports.entries(output, archive):
-            if entry.status in _PHOTOS:
-                name = _unpacked(entry.member)
-                while name in taken:  # tools go by the name alone, and would take one's people for the other's
+        for member, outcome in manifest.members(output, archive):
+            if outcome.status in PHOTOS:
+                name = _unpacked(member)
+                while name in taken:  # tools go by the name alone, and would mix up two photos
                     path = PurePosixPath(name)
-                    name = str(path.parent / f"{path.stem}~{entry.index}{path.suffix}")
+                    name = str(path.parent / f"{path.stem}~{outcome.index}{path.suffix}")
                 taken.add(name)
-                yield archive, name, entry
+                yield archive, name, member, outcome
 
 
-# JSON put together by hand: the encoder would take a third of the time.
-def _image(number: int, archive: str, name: str, photo: ManifestEntry) -> str:
-    return (
-        f'{{"id": {number}, "width": {photo.width}, "height": {photo.height},'
-        f' "file_name": {_encode(f"{archive}/{name}")}, "archive": {_encode(archive)},'
-        f' "member": {_encode(photo.member)}, "member_index": {photo.index}, "status": "{photo.status}"}}'
-    )
+def _image(number: int, archive: str, file_name: str, member: str, photo: Outcome) -> dict[str, Any]:
+    return {
+        "id": number,
+        "width": photo.width,
+        "height": photo.height,
+        "file_name": f"{archive}/{file_name}",
+        "archive": archive,
+        "member": member,
+        "member_index": photo.index,
+        "status": photo.status,
+    }
 
 
-def _annotation(number: int, image: int, person: Detection) -> str:
+def _annotation(number: int, image: int, person: Person) -> dict[str, Any]:
+    x1, y1, x2, y2 = person.box
     # Rounded as the manifest's edges are: 0.3 and not 0.30000000000000004.
-    width, height = round(person.x2 - person.x1, 3), round(person.y2 - person.y1, 3)
-    return (
-        f'{{"id": {number}, "image_id": {image}, "category_id": 1,'
-        f' "bbox": [{person.x1}, {person.y1}, {width}, {height}], "area": {round(width * height, 3)},'
-        f' "iscrowd": 0, "segmentation": [], "score": {person.confidence}}}'
-    )
+    width, height = round(x2 - x1, 3), round(y2 - y1, 3)
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "bbox": [x1, y1, width, height],
+        "area": round(width * height, 3),
+        "iscrowd": 0,
+        "segmentation": [],
+        "score": person.confidence,
+    }
 
 
 def _unpacked(member: str) -> str:
-    """Where a member goes when its archive is unpacked: no tool lets it leave the folder."""
+    """The path of a member when its archive is unpacked: no tool lets it leave the folder."""
     return "/".join(part for part in member.split("/") if part not in ("", ".", ".."))

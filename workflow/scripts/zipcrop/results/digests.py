@@ -12,14 +12,14 @@ _LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)")
 
 
 def line(sha256: str, file: str) -> str:
-    """The line of `file`, a path below the output folder with `/`, whose SHA-256 is given in hexadecimal."""
-    if "\\" in file:  # such a line begins with one
+    """The line of `file`, a path below the output folder with `/`; `sha256` is hexadecimal."""
+    if "\\" in file:  # then the line, too, begins with a backslash
         return "\\" + sha256 + "  " + file.replace("\\", "\\\\") + "\n"
     return f"{sha256}  {file}\n"
 
 
 def read(path: Path) -> Iterator[tuple[str, str]]:
-    """The files in the list at `path`, each with its SHA-256. Raises OSError, ValueError where it is no such list."""
+    """The files in the list at `path`, each with its SHA-256. Raises OSError, ValueError if it is no such list."""
     with files.open_regular(path, "r") as lines:
         for text in lines:
             found = _LINE.fullmatch(text.removesuffix("\n"))

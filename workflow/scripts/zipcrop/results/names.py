@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zipcrop.filenames import digest, folder_keys, safe_component, suffix_of, unique
-from zipcrop.image.codec import SUFFIXES
+from zipcrop.image.formats import SUFFIXES
 
 _MAX_PATH_BYTES = 1024
 _SEPARATORS = re.compile(r"[/\\]")
@@ -16,21 +16,31 @@ _SEPARATORS = re.compile(r"[/\\]")
 
 @dataclass(frozen=True, slots=True)  # there are as many as members
 class OutputName:
-    """Where a member's results go, below its archive's folder; relative, with `/`."""
+    """What a member's results are called below its archive's folder; relative, with `/`."""
 
     original: str
-    """The member's own name, made safe: its place under No_Person."""
+    """Under No_Person: the member's own name, made safe."""
     stem: str
-    """The same without its suffix: what its crops' names begin with, under Person."""
+    """Under Person, the crops' names begin with it: the same without its suffix."""
 
     def crop(self, person: int, suffix: str) -> str:
         """The file of crop number `person`; `suffix` is without a dot."""
         return f"{self.stem}_{person}.{suffix}"
 
 
+def stem_of_crop(name: str) -> str:
+    """The stem of the member whose crop is called `name` (see `OutputName.crop`)."""
+    return name.rpartition("_")[0]
+
+
+def safe_suffix(member: str) -> str:
+    """The suffix that a member keeps in its original's name, with its dot; empty if it has none."""
+    return _safe_path(member)[1]
+
+
 def output_names(members: Sequence[str]) -> list[OutputName]:
-    """Safe names, one for each of `members` (images' names as the archive gives them) in their order, no two of which
-    meet in one file, whatever the letter case and Unicode normalisation of the file system.
+    """Safe names, one for each of `members` (names as the archive gives them, of what may be photos) in their order.
+    No two of them meet in one file, whatever the letter case and Unicode normalisation of the file system.
 
     The first of several members with one name keeps it; the others get `~2`, `~3`, …
     """
@@ -42,8 +52,8 @@ def output_names(members: Sequence[str]) -> list[OutputName]:
 
 
 def _safe_path(name: str) -> tuple[str, str]:
-    """`name` as a relative path that stays below its folder on every common system, split before its suffix;
-    backslashes separate, too."""
+    """`name` as a relative path that stays below its folder on every common system, split before its suffix.
+    Backslashes separate folders, too."""
     parts = [part for part in _SEPARATORS.split(name) if part not in ("", ".", "..")] or ["unnamed"]
     folder = _safe_folder("/".join(parts[:-1]))
     base = safe_component(parts[-1], SUFFIXES)

@@ -7,7 +7,6 @@ import csv
 import functools
 import os
 import subprocess
-import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,19 +18,15 @@ from zipcrop.errors import MachineError
 from zipcrop.results import layout, manifest
 
 _MOST_FOLDERS = 100
-"""Whose times are in a record. Archives with more are looked through file by file."""
+"""A record has the times of that many folders at most. Archives with more are looked through file by file."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_BEGIN = (",".join(manifest.COLUMNS) + "\r\n").encode()
-TIMESTAMP = ".snakemake_timestamp"
-"""Snakemake leaves it in every folder that is an output, as those of results once were."""
-_LEFT_BY_SYSTEMS = frozenset((TIMESTAMP, ".ds_store", "thumbs.db", "desktop.ini"))
-"""In lower case."""
 _Folder = tuple[str, list[str], int]
+"""A folder's path below the output folder, with `/` at its end; the names of its files; and their bytes in all."""
 
 
 @functools.cache
 def boot() -> str:
-    """What is another one after each start of the system; empty where it is not known."""
+    """An identifier that changes with each start of the system; empty where it is not known."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except OSError:
@@ -42,15 +37,10 @@ def boot() -> str:
     return ""
 
 
-def is_foreign(name: str) -> bool:
-    """Whether a file of that name may be left by Snakemake, macOS or Windows, which nobody has asked for it."""
-    return name.lower() in _LEFT_BY_SYSTEMS or name.startswith("._")
-
-
 def describe(root: Path, archive: str, table: Path, contents: dict[str, manifest.Content]) -> dict[str, Any]:
     """What a record says of results: the number and bytes of their files, whose paths below the output folder are the
-    keys of `contents`; the bytes of the manifest, `table`; and when each of the folders, which lie below `root`, has
-    last got or lost a file."""
+    keys of `contents`; the bytes of the manifest, `table`; and the time at which each of the folders, which lie below
+    `root`, last got or lost a file."""
     return {
         "files": len(contents),
         "bytes": sum(content.size for content in contents.values()),
@@ -62,8 +52,8 @@ def describe(root: Path, archive: str, table: Path, contents: dict[str, manifest
 
 
 def folder_times(root: Path, archive: str) -> dict[str, int] | None:
-    """When each folder with results of `archive` below `root` has last got or lost a file; None if there are too many
-    to be kept in mind. Raises OSError."""
+    """The time (ns) at which each folder with results of `archive` below `root` last got or lost a file; None if there
+    are too many folders for a record. Raises OSError."""
     times: dict[str, int] = {}
     for folder in layout.FOLDERS:
         for parent, _, _ in os.walk(root / folder / archive):
@@ -79,8 +69,9 @@ def are_as_they_were(output: Path, times: Mapping[str, int] | None) -> bool:
 
 
 def problem(output: Path, archive: str, said: Any, sizes: bool) -> str:
-    """What is wrong with the results of `archive` below the folder `output`, of which the record has `said` what
-    `describe` gave (None in records of older versions), in words; empty if nothing is. Looks at the files' `sizes`, or
+    """What is wrong with the results of `archive` below the folder `output`, in words; empty if nothing is.
+
+    `said` is what `describe` gave for the record (None in records of older versions). Looks at the files' `sizes`, or
     only at whether folders have changed since."""
     try:
         if wrong := _problem_of_manifest(layout.manifest(output, archive), said):
@@ -100,10 +91,10 @@ def _problem_of_manifest(path: Path, said: Any) -> str:
     with files.open_regular(path, "r") as file:
         descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
-        # Older ones have the same columns, in the same order, and may lack the last.
         if said is not None and size != said["manifest_bytes"]:
             return "its manifest is not as it was written"
-        if os.pread(descriptor, len(_BEGIN), 0) != _BEGIN or os.pread(descriptor, 2, size - 2) != b"\r\n":
+        begin, end = os.pread(descriptor, len(manifest.HEADER), 0), os.pread(descriptor, 2, size - 2)
+        if begin != manifest.HEADER or end != b"\r\n":
             return "its manifest is damaged"
     return ""
 
@@ -113,44 +104,39 @@ def _problem_of_files(output: Path, archive: str, said: Any) -> str:
     if _listing(found) == said["listing"]:
         return ""
     # Somebody may have put more there, which is no reason to do anything again.
-    wanted = {_normal(row["file"]) for row in manifest.read(output, archive) if row["file"]}
+    wanted = set(map(layout.normal, manifest.named_files(output, archive)))
     there = [f"{folder}{name}" for folder, names, _ in found for name in names]
-    ours = ((file, (output / file).lstat().st_size) for file in there if _normal(file) in wanted)
+    ours = ((file, (output / file).lstat().st_size) for file in there if layout.normal(file) in wanted)
     return "" if _listing(_by_folder(ours)) == said["listing"] else "some of its files are gone or cut off"
 
 
 def _by_folder(found: Iterable[tuple[str, int]]) -> Iterator[_Folder]:
-    """The folders of those paths, as `_folders` gives them; each path has the bytes of its file beside it."""
+    """The folders of the files `found` (path and bytes), as `_folders` gives them."""
     names: dict[str, list[str]] = {}
     total: Counter[str] = Counter()
     for path, size in found:
         folder, slash, name = path.rpartition("/")
-        if not is_foreign(name):  # a member may be called like one
+        if not layout.is_foreign(name):  # a member may be called like one
             names.setdefault(folder + slash, []).append(name)
             total[folder + slash] += size
     return ((folder, inside, total[folder]) for folder, inside in names.items())
 
 
 def _listing(folders: Iterable[_Folder]) -> list[int]:
-    """Two numbers that tell those folders, the names in them and the bytes of their files from others, in whatever
-    order they come."""
+    """Two numbers that tell those folders, the names in them and the bytes of their files from others, independent of
+    their order."""
     names_sum = total = 0
     for folder, names, size in folders:
         if names:
-            listed = _normal("\0".join([folder, *sorted(map(_normal, names))]))
+            listed = layout.normal("\0".join([folder, *sorted(map(layout.normal, names))]))
             names_sum += zlib.crc32(listed.encode(errors="surrogateescape"))
             total += size
     return [names_sum, total]
 
 
-def _normal(name: str) -> str:
-    """Some file systems give names back in another normalisation."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
 def _folders(output: Path, archive: str) -> Iterator[_Folder]:
-    """The archive's folders, as paths below the folder `output` with `/` at their end, each with the names of the files
-    in it, but for those of the system and what is no regular file, and the bytes of all these."""
+    """The folders of the archive's results below the folder `output`, with their regular files. Those that systems
+    leave there unasked do not count."""
     for folder in layout.FOLDERS:
         layout.results(output, folder, archive)  # no link
         left = [f"{folder}/{archive}/"]
@@ -162,7 +148,7 @@ def _folders(output: Path, archive: str) -> Iterator[_Folder]:
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False):
                         name = entry.name
-                        if name[0] not in "._TtDd" or not is_foreign(name):
+                        if name[0] not in "._TtDd" or not layout.is_foreign(name):
                             names.append(name)
                             total += entry.stat(follow_symlinks=False).st_size
                     elif entry.is_dir(follow_symlinks=False):

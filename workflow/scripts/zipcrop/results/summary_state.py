@@ -1,5 +1,5 @@
-"""Whether the summary, and what is made from it, are still what the archives' results say; apart from `summary`, since
-rules that are read need no pandas."""
+"""Whether the summary, and what is made from it, still agree with the archives' results. Apart from `summary`, so that
+reading the rules does not import pandas."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from zipcrop import files
 
 
 def is_empty(path: Path) -> bool:
-    """Whether a result is there and has lost its content: a file of no bytes, or a folder with a picture of none."""
+    """Whether there is a file of no bytes at `path`, or a folder with such a picture: a power cut takes content."""
     if path.is_dir():
         return any(each.stat().st_size == 0 for each in path.glob("*.jpg"))
     return path.exists() and path.stat().st_size == 0
 
 
 def is_of(path: Path, fingerprints: Mapping[str, str]) -> bool:
-    """Whether the `summary.csv` at `path` is whole and has all archives of `fingerprints`, each as it is now, and no
-    other."""
+    """Whether the `summary.csv` at `path` is whole and has exactly the archives of `fingerprints`, with these."""
     try:
         with files.open_regular(path, "r") as file:
             text = file.read()

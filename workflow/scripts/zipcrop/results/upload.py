@@ -8,30 +8,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zipcrop.archive import store
-from zipcrop.results import layout, manifest, prune, summary
+from zipcrop.results import layout, prune, tables
 from zipcrop.results.layout import FOLDERS
 
 _THREADS = 16
-"""They wait for the network most of the time."""
+"""Most of the time they wait for the network."""
 
 
 class Uploaded(NamedTuple):
-    """What has become of an upload."""
+    """What an upload did."""
 
     files: int
-    """How many there are."""
+    """The number of files that were put."""
     others: list[str]
-    """What the manifest names and is no file of the archive's results; that is left alone."""
+    """Files that the manifest names and that are no results of the archive; they are left alone."""
 
 
 def archive(output: Path, name: str, url: str) -> Uploaded:
     """Puts the results of the archive `name` in the folder `output` below `url`; deletes there what earlier results
-    have left. Their manifest goes first, and the new one comes last, so that whoever sees a manifest there sees all its
-    files.
+    have left. The old manifest goes first and the new one comes last: where a manifest is, all its files are.
 
     Raises ResultsError if the manifest cannot be read, MachineError, OSError.
     """
-    named = [file for file in summary.read_manifest(output, name)["file"] if file]
+    named = [file for file in tables.read(output, name)["file"] if file]
     files, others = layout.own_and_others(output, name, named)
     ends = _manifest_files(name)
     store.delete(url, ends)
@@ -47,16 +46,18 @@ def archive(output: Path, name: str, url: str) -> Uploaded:
 
 def summaries(output: Path, url: str) -> int:
     """Puts `summary.csv` and the folder `summary` of the folder `output` below `url`; deletes there what is left of
-    earlier ones. Gives how many files there were. Raises MachineError, OSError."""
-    found = [f"summary/{name}" for name in summary.results_below(output / "summary")]
-    files = [*found, "summary.csv"]
+    earlier ones. Returns the number of files. Raises MachineError, OSError."""
+    folder = layout.summary_folder(output)
+    found = layout.results_below(folder)
+    prefix = layout.relative(output, folder)
+    files = [*(f"{prefix}/{name}" for name in found), layout.relative(output, layout.summary(output))]
     _put(output, files, url)
-    _delete_others(f"{url}/summary", _below("summary/", found))
+    _delete_others(f"{url}/{prefix}", set(found))
     return len(files)
 
 
 def remove(output: Path, name: str, live: Iterable[str], url: str) -> None:
-    """Deletes below `url` what `archive` has put there for `name`, but for files of the archives `live`; the manifest
+    """Deletes below `url` what `archive` has put there for `name`, except files of the archives `live`; the manifest
     first. Raises as `prune.own_files` does."""
     files, _ = prune.own_files(output, name, live)
     store.delete(url, _manifest_files(name))
@@ -64,13 +65,13 @@ def remove(output: Path, name: str, live: Iterable[str], url: str) -> None:
 
 
 def marker(output: Path, name: str) -> Path:
-    """The file that says that an archive has been uploaded. Raises MachineError if links lead it elsewhere."""
-    return layout.inside(output, ".uploaded", f"{name}.json")
+    """The note that the archive `name` has been uploaded. Raises MachineError if a link leads it elsewhere."""
+    return layout.uploaded(output, name)
 
 
 def _manifest_files(name: str) -> list[str]:
     """The manifest comes last: where it is, all is."""
-    return [path(Path(), name).as_posix() for path in (layout.digests, manifest.record_path, manifest.path)]
+    return [path(Path(), name).as_posix() for path in (layout.digests, layout.record, layout.manifest)]
 
 
 def _put(output: Path, files: Collection[str], url: str) -> None:

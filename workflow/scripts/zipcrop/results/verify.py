@@ -14,9 +14,9 @@ from zipcrop.results import digests, layout, manifest, soundness
 
 
 def problems(output: Path, archive: str) -> Iterator[str]:
-    """What is wrong with the results of `archive` below the folder `output`, each thing in words. Reads all of them."""
+    """Everything that is wrong with the results of `archive` below the folder `output`, in words. Reads all files."""
     try:
-        wanted = {row["file"] for row in manifest.read(output, archive) if row["file"]}
+        wanted = set(manifest.named_files(output, archive))
         record = manifest.read_record(output, archive)
     except (OSError, ValueError, LookupError, csv.Error, MachineError) as error:
         yield f"its manifest or record cannot be read ({error})"
@@ -31,7 +31,7 @@ def problems(output: Path, archive: str) -> Iterator[str]:
     except (OSError, ValueError, MachineError) as error:
         yield f"its list of digests cannot be read ({error})"
         return
-    table = layout.manifest(output, archive).relative_to(output).as_posix()
+    table = layout.relative(output, layout.manifest(output, archive))
     for file in sorted(wanted ^ (written.keys() - {table})):
         yield f"{file} is in its manifest or in its list of digests, and not in both"
     for file, sha256 in written.items():
@@ -56,6 +56,6 @@ def _others(output: Path, archive: str, wanted: set[str]) -> Iterator[str]:
     for folder in layout.FOLDERS:
         for parent, _, names in os.walk(layout.results(output, folder, archive)):
             for name in sorted(names):
-                file = Path(parent, name).relative_to(output).as_posix()
-                if file not in wanted and not soundness.is_foreign(name):
+                file = layout.relative(output, Path(parent, name))
+                if file not in wanted and not layout.is_foreign(name):
                     yield file

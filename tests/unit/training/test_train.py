@@ -14,6 +14,8 @@ from helpers.project import ROOT
 from make_archives import MAN_IN_BLACK, PAVEMENT, ROOF, TREE, TWO_MEN, photo
 from zipcrop.detect import weights
 
+TRAIN = (sys.executable, str(ROOT / "training" / "train.py"))
+
 
 def test_two_steps_make_weights_and_a_record(tmp_path: Path) -> None:
     photos = tmp_path / "set" / "images"
@@ -24,9 +26,8 @@ def test_two_steps_make_weights_and_a_record(tmp_path: Path) -> None:
         photo("bus.jpg").crop(box).save(photos / f"{name}.jpg")
         (labels / f"{name}.txt").write_text("0 0.5 0.5 0.8 0.9\n" if name in {"men", "man"} else "")
     result = tmp_path / "results" / "tiny.pt"
-    command = [sys.executable, ROOT / "demo" / "train.py", tmp_path / "set", result, "mixup=0.2"]
     size = ["--epochs", "1", "--image-size", "64", "--batch", "2", "--held-out", "0.2", "--seed", "7"]
-    subprocess.run([*command, *size], check=True)
+    subprocess.run([*TRAIN, tmp_path / "set", result, "mixup=0.2", *size], check=True)
 
     record = json.loads(result.with_suffix(".json").read_text())
     assert (record["steps"], record["seed"], record["recipe"]["mixup"]) == (2, 7, 0.2)
@@ -50,14 +51,14 @@ def test_a_long_run_is_measured_now_and_then(tmp_path: Path) -> None:
         photo("bus.jpg").crop(MAN_IN_BLACK).save(images / f"{name}.jpg")
         (tmp_path / "set" / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.8 0.9\n")
     result = tmp_path / "tiny.pt"
-    command = [sys.executable, ROOT / "demo" / "train.py", tmp_path / "set", result, "--epochs", "43"]
-    subprocess.run([*command, "--image-size", "64", "--batch", "2"], check=True)
+    size = ["--epochs", "43", "--image-size", "64", "--batch", "2"]
+    subprocess.run([*TRAIN, tmp_path / "set", result, *size], check=True)
     record = json.loads(result.with_suffix(".json").read_text())
     assert [row["epoch"] for row in record["held_out_results"]] == [*range(3, 43, 3), 43]
 
 
 def refusal(*arguments: str | Path) -> str:
-    done = subprocess.run([sys.executable, ROOT / "demo" / "train.py", *arguments], capture_output=True, text=True)
+    done = subprocess.run([*TRAIN, *arguments], capture_output=True, text=True)
     assert done.returncode == 1
     return done.stderr.strip()
 

@@ -8,25 +8,28 @@ import pytest
 import yaml
 
 from helpers.project import ROOT
-from zipcrop import settings
+from zipcrop import configuration
 from zipcrop.errors import ConfigError
+from zipcrop.settings import Settings, Speed
 
-SCHEMA = settings.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+SCHEMA = configuration.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
 
 
 def test_empty_config_is_completed_with_the_defaults() -> None:
-    config = settings.complete({}, SCHEMA)
+    config = configuration.complete({}, SCHEMA)
     assert (config["confidence"], config["crop"]["quality"], config["limits"]["members"]) == (0.25, 95, 1000000)
 
 
 def test_numbers_and_truth_values_may_come_as_text() -> None:
-    config = settings.complete({"strict": "true", "crop": {"padding": "0.1"}, "workers": "2", "model": "1.pt"}, SCHEMA)
+    config = configuration.complete(
+        {"strict": "true", "crop": {"padding": "0.1"}, "workers": "2", "model": "1.pt"}, SCHEMA
+    )
     assert (config["strict"], config["crop"]["padding"], config["workers"], config["model"]) == (True, 0.1, 2, "1.pt")
 
 
 def test_config_yaml_holds_every_default() -> None:
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert shipped == settings.complete({}, SCHEMA)
+    assert shipped == configuration.complete({}, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,7 @@ def test_config_yaml_holds_every_default() -> None:
         ({"conf": 0.4}, "conf", "known keys are"),
         ({"confidence": "high"}, "confidence", "a number"),
         ({"confidence": 0}, "confidence", "above 0"),
+        ({"confidence": 2}, "confidence", "up to 1"),
         ({"confidence": True}, "confidence", "a number"),
         ({"image_size": 100}, "image_size", "multiple of 32"),
         ({"workers": "many"}, "workers", "auto or a whole number"),
@@ -61,7 +65,7 @@ def test_config_yaml_holds_every_default() -> None:
 )
 def test_bad_config_is_refused_in_one_sentence(config: dict[str, Any], named: str, helpful: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        settings.complete(config, SCHEMA)
+        configuration.complete(config, SCHEMA)
     sentence = str(refused.value)
     assert re.search(rf"\b{re.escape(named)}\b", sentence)
     assert helpful in sentence
@@ -69,27 +73,23 @@ def test_bad_config_is_refused_in_one_sentence(config: dict[str, Any], named: st
 
 
 def test_what_affects_results() -> None:
-    base = settings.complete({}, SCHEMA)
-    affecting = json.loads(settings.affecting_results(base, SCHEMA))
-    no_effect = (
-        "batch",
-        "workers",
-        "gpus_per_archive",
-        "device",
-        "engine",
-        "strict",
-        "raw_zips",
-        "output",
-        "upload_to",
-    )
-    for speed in (*no_effect, "model"):
-        assert speed not in affecting
-    assert {"image_size", "precision", "decode", "confidence", "crop.padding", "limits.megapixels"} <= set(affecting)
+    complete = configuration.complete({}, SCHEMA)
+    typed = configuration.result_settings(complete)
+    marked = {key for key, subschema in configuration.keys(SCHEMA) if subschema.get("x-results")}
+    assert set(typed.flat()) == marked - {"model"}
+    assert Settings.from_flat(typed.flat()) == typed
+
+
+def test_what_affects_speed_alone() -> None:
+    speed = configuration.speed_settings(configuration.complete({"batch": 4}, SCHEMA))
+    assert speed == Speed("auto", "auto", batch=4, workers="auto", gpus_per_archive=1)
+    results = configuration.result_settings(configuration.complete({}, SCHEMA))
+    assert set(vars(speed)).isdisjoint(results.flat())
 
 
 def test_equal_numbers_are_equal_settings() -> None:
-    one, other = (settings.complete({"crop": {"padding": padding}}, SCHEMA) for padding in (1, 1.0))
-    assert settings.affecting_results(one, SCHEMA) == settings.affecting_results(other, SCHEMA)
+    one, other = (configuration.complete({"crop": {"padding": padding}}, SCHEMA) for padding in (1, 1.0))
+    assert configuration.result_settings(one).flat() == configuration.result_settings(other).flat()
 
 
 def test_readme_documents_every_key() -> None:
@@ -100,13 +100,13 @@ def test_readme_documents_every_key() -> None:
             json.dumps(subschema["default"]).strip('"'),
             "only what is new" if key == "raw_zips" else "yes" if subschema.get("x-results") else "no",
         )
-        for key, subschema in settings.keys(SCHEMA)
+        for key, subschema in configuration.keys(SCHEMA)
     }
     assert documented == expected
-    assert all(subschema["description"] for _, subschema in settings.keys(SCHEMA))
+    assert all(subschema["description"] for _, subschema in configuration.keys(SCHEMA))
 
 
 def test_whole_numbers_and_not_a_number() -> None:
-    assert isinstance(settings.complete({"batch": 16.0}, SCHEMA)["batch"], int)
+    assert isinstance(configuration.complete({"batch": 16.0}, SCHEMA)["batch"], int)
     with pytest.raises(ConfigError, match=r"confidence is nan, but must be a finite number"):
-        settings.complete({"confidence": float("nan")}, SCHEMA)
+        configuration.complete({"confidence": float("nan")}, SCHEMA)

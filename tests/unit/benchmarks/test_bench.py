@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
+import openvino as ov
 import pytest
 
 import multiplications
@@ -19,16 +19,17 @@ from helpers.project import ROOT
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model
-from zipcrop.detect.persons import Thresholds
 from zipcrop.prepare import convert
+from zipcrop.settings import Thresholds
 
 
 @pytest.mark.slow
 def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "bench.py", "--weights", ROOT / "demo" / "person-n.pt"]
+    command = [sys.executable, ROOT / "benchmarks" / "bench.py"]
+    files = ["--weights", ROOT / "demo" / "person-n.pt", "--results", tmp_path]
     quick = ["--image-size", "64", "--rounds", "1", "--images", "6", "--large-images", "2", "--only", "coco", "large"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
-    subprocess.run([*command, *quick, "--results", tmp_path], check=True, env=environment)
+    subprocess.run([*map(str, [*command, *files]), *quick], check=True, env=environment)
     (written,) = tmp_path.glob("*.json")
     result = json.loads(written.read_text())
     assert result["facts"]["image_size"] == "64"
@@ -43,7 +44,6 @@ def test_benchmark_writes_a_table_and_all_raw_figures(tmp_path: Path) -> None:
 
 
 def test_operations_of_a_convolution_are_counted_by_hand() -> None:
-    ov = multiplications.ov
     pixels = ov.opset13.parameter([-1, 3, -1, -1], np.float32)
     kernels = np.zeros((16, 3, 5, 5), np.float32)
     convolution = ov.opset13.convolution(pixels, kernels, [2, 2], [2, 2], [2, 2], [1, 1])
@@ -54,13 +54,13 @@ def test_operations_of_a_convolution_are_counted_by_hand() -> None:
 @pytest.mark.parametrize("size", [128, 320])
 @pytest.mark.slow
 def test_random_weights_find_people_in_the_share_they_promise(size: int, tmp_path: Path) -> None:
-    images = [cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR) for photo in photos.made(24)]
+    images = [photos.decode(photo) for photo in photos.made(24)]
     share = random_weights.write(tmp_path / "random.pt", images, size)
     assert share == 0.25
     convert.prepare(tmp_path / "random.pt", tmp_path / "prepared" / "model.json")
     model = Model.read(tmp_path / "prepared" / "model.json")
     detector = engine.load(model, "openvino", "cpu", 1, 1, Thresholds(0.25, 0.7, 300))
-    boxed = [Letterbox.fit(*image.shape[:2], size, model.stride).apply(image) for image in images]
+    boxed = [Letterbox.fit(image.shape[0], image.shape[1], size, model.stride).apply(image) for image in images]
     best = [persons[:, 4].max(initial=0) for pixels in boxed for persons in detector.detect(pixels[np.newaxis])]
     found = sum(score > 0.25 for score in best)
     assert abs(found - share * len(images)) <= 1  # weights are saved in f16, which may cost the photo at the edge

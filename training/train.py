@@ -1,6 +1,6 @@
 """Trains the bundled detector, YOLOv8n with one class, from scratch, and writes its weights and a record of the run.
 
-    python demo/train.py DATASET WEIGHTS.pt [--epochs N] [--image-size PIXELS] [KEY=VALUE ...]
+    python training/train.py DATASET WEIGHTS.pt [--epochs N] [--image-size PIXELS] [KEY=VALUE ...]
 
 DATASET is a ZIP archive or a folder in YOLO format, with images/, labels/, and one class: 0, person. KEY=VALUE changes
 a setting of the recipe; ultralytics documents them all. Uses the GPU if there is one. The record lies beside WEIGHTS.pt
@@ -30,7 +30,7 @@ import yaml
 import moving_average
 from dataset import DatasetError, Split, split
 
-torch.set_num_threads(torch.get_num_threads())  # said before ultralytics is imported, which would make it one
+torch.set_num_threads(torch.get_num_threads())  # before ultralytics is imported, which would set it to one
 os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
@@ -50,7 +50,7 @@ RECIPE: dict[str, Any] = {
     "warmup_epochs": 3,
     "warmup_bias_lr": 0.0,
     "deterministic": False,  # slower, and on another GPU the weights come out different all the same
-    # A few thousand images are soon known by heart: each is seen at another place, size and colour every time.
+    # A few thousand images are soon known by heart, so position, size and colour differ every time.
     "mosaic": 1.0,
     "mixup": 0.1,
     "scale": 0.5,
@@ -62,27 +62,27 @@ RECIPE: dict[str, Any] = {
     "hsv_v": 0.4,
 }
 WITHOUT_MOSAIC = 0.1
-"""The last part of the epochs, on whole images, as they are met in use."""
+"""The last part of the epochs sees whole images, as the detector will."""
 AVERAGED = 0.02
 """The weights' moving average (EMA) reaches back about this part of all steps. Ultralytics' own, over 10,000 steps,
 would still hold the weights of the middle of a short run."""
 MEASUREMENTS = 20
-"""About how often the held-out images are measured; the best weights of those times are kept."""
+"""The held-out images are measured about so often; the best weights of those times are kept."""
 
 
-class Trainer(DetectionTrainer):
+class Trainer(DetectionTrainer):  # type: ignore[misc] # ultralytics has no types
     """Ultralytics' trainer, with a moving average that suits the run's length, and rarer measurements."""
 
     def _setup_train(self) -> None:
-        # Ultralytics would try mixed precision out with other weights, which it downloads. Where it does not work,
-        # amp=False is the way.
+        # Ultralytics would try mixed precision out with other weights, which it downloads. Where mixed precision does
+        # not work, pass amp=False.
         ultralytics_trainer.check_amp = lambda model: True
         super()._setup_train()
         self.ema.decay = moving_average.decay(AVERAGED * len(self.train_loader) * self.epochs)
         every = math.ceil(self.epochs / MEASUREMENTS)
 
         def measure_now_and_then(trainer: DetectionTrainer) -> None:
-            # Saving without measuring would take the weights of today for the best ones, with the score of then.
+            # Saving without measuring would take the present weights for the best ones, with an old score.
             trainer.args.val = trainer.args.save = (trainer.epoch + 1) % every == 0
 
         self.add_callback("on_train_epoch_end", measure_now_and_then)
@@ -128,7 +128,7 @@ def strip(checkpoint: Path, weights: Path, image_size: int) -> None:
     for parameter in model.parameters():
         parameter.requires_grad = False
     content = {
-        # Keys without content, too, are what readers of ultralytics' files may ask for.
+        # Readers of ultralytics' files may ask for keys without content, too.
         **dict.fromkeys(("best_fitness", "ema", "optimizer", "scaler", "updates")),
         "model": model.half(),
         "train_args": model.args,
@@ -149,12 +149,12 @@ def sha256(path: Path) -> str:
 
 
 def measurements(results: Path) -> list[dict[str, float]]:
-    """The rows of ultralytics' results.csv in which the held-out images were measured anew."""
+    """The rows of ultralytics' results.csv with new measurements of the held-out images."""
     with results.open() as file:
         rows = [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     measured: list[dict[str, float]] = []
     for row in rows:
-        # In between, the last figures stand there again; before the first, zeros.
+        # Other rows repeat the last figures; before the first measurement they are zeros.
         if row["val/box_loss"] and (not measured or row["val/box_loss"] != measured[-1]["val/box_loss"]):
             measured.append(row)
     return measured
@@ -185,8 +185,20 @@ def main() -> None:
         trainer = train(data, options.weights, options.folder or Path(temporary) / "run", options, recipe)
         strip(Path(trainer.best), options.weights, options.image_size)
         measured = measurements(Path(trainer.csv))
-    on_gpu = torch.cuda.is_available()
-    record = {
+    record = _record(options, recipe, data, trainer.ema.updates, time.monotonic() - start, measured)
+    options.weights.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    print(f"{options.weights}: {options.weights.stat().st_size / 1e6:.1f} MB")
+
+
+def _record(
+    options: argparse.Namespace,
+    recipe: dict[str, Any],
+    data: Split,
+    steps: int,
+    seconds: float,
+    measured: list[dict[str, float]],
+) -> dict[str, Any]:
+    return {
         "date": datetime.date.today().isoformat(),
         "sha256": sha256(options.weights),
         "dataset": {
@@ -198,7 +210,7 @@ def main() -> None:
         },
         "architecture": ARCHITECTURE,
         "epochs": options.epochs,
-        "steps": trainer.ema.updates,
+        "steps": steps,
         "image_size": options.image_size,
         "batch": options.batch,
         "seed": options.seed,
@@ -209,12 +221,10 @@ def main() -> None:
             "python": platform.python_version(),
             **{name: version(name) for name in ("ultralytics-opencv-headless", "torch", "numpy")},
         },
-        "hardware": torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} CPU cores",
-        "seconds": round(time.monotonic() - start),
+        "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
+        "seconds": round(seconds),
         "held_out_results": measured,
     }
-    options.weights.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    print(f"{options.weights}: {options.weights.stat().st_size / 1e6:.1f} MB")
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -38,10 +38,10 @@ def split(source: Path, folder: Path, share: float) -> Split:
     1) of its images.
 
     `source` is a ZIP archive or a folder, with the images anywhere below a folder `images` and a text file for each at
-    the same place below `labels`: a line `0 x y width height` per person, its box's centre and size as parts of the
-    image's. No such file, or an empty one, means nobody. Which images are held out depends on their names alone.
+    the same path below `labels`: a line `0 x y width height` per person, with the centre and size of the box as parts
+    of the image's size. No such file, or an empty one, means nobody. The images to hold out are chosen by their names.
 
-    Raises DatasetError where the archive is damaged, where there are no images, or where a line is no such line.
+    Raises DatasetError if the archive is damaged, if there are no images, or if a line is not such a line.
     """
     if source.is_dir():
         shutil.copytree(source, folder, dirs_exist_ok=True)
@@ -61,7 +61,7 @@ def split(source: Path, folder: Path, share: float) -> Split:
     if len(images) < 2:
         raise DatasetError(f"{source} has {len(images)} images in a folder called images; at least 2 are needed")
     persons = sum(_persons(path) for path in images)
-    # By the names' hashes, so that images next to each other, which may be of one scene, are not held out together.
+    # By the names' hashes, since neighbours may show one scene and should not be held out together.
     ranked = sorted(images, key=lambda path: hashlib.sha256(path.name.encode()).digest())
     count = min(max(1, round(share * len(images))), len(images) - 1)
     held_out, train = sorted(ranked[:count]), sorted(ranked[count:])
@@ -72,8 +72,8 @@ def split(source: Path, folder: Path, share: float) -> Split:
 
 
 def _persons(image: Path) -> int:
-    """How many persons the labels of `image` name."""
-    # As ultralytics finds them: the last folder called images stands for labels.
+    """The number of persons in the labels of `image`."""
+    # As in ultralytics, the last folder called images is replaced by labels.
     parts = list(image.parts)
     parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
     labels = Path(*parts).with_suffix(".txt")

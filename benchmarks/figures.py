@@ -1,0 +1,84 @@
+"""The report of a benchmark: figures with their goals, the machine, and the files that hold both."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import peers
+import plot
+from peers import ROOT
+
+
+@dataclass
+class Report:
+    """The figures that were measured."""
+
+    rows: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    """For each figure its name, median, least to greatest, goal, and whether that is met."""
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, figure: str, values: Sequence[float], goal: float | None = None, at_most: bool = False) -> None:
+        """Adds a figure by its value in each round; `goal` is its least good value, with `at_most` its greatest."""
+        median = statistics.median(values)
+        met = "" if goal is None else "yes" if (median <= goal if at_most else median >= goal) else "no"
+        bound = "" if goal is None else f"{'≤' if at_most else '≥'} {goal:g}"
+        row = (figure, f"{median:.3g}", f"{min(values):.3g} to {max(values):.3g}", bound, met)
+        self.rows.append(row)
+        print(" | ".join(row), flush=True)
+
+    def table(self) -> str:
+        """The figures as a table in Markdown."""
+        lines = [("figure", "median", "least to greatest", "goal", "met"), ("---",) * 5, *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def machine(on: str) -> dict[str, str]:
+    """The hardware, versions and date of a run on the device `on`."""
+    model = torch.cuda.get_device_name() if on == "cuda" else "none used"
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    packages = ("torch", "ultralytics-opencv-headless", "openvino", "opencv-python-headless", "numpy", "snakemake")
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu,
+        "cores": str(peers.CORES),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "gpu": model,
+        "zipcrop": commit.stdout.strip(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def write(report: Report, facts: dict[str, str], results: Path) -> Path:
+    """Writes the table and the raw figures; gives the files' path without their suffixes."""
+    results.mkdir(parents=True, exist_ok=True)
+    slug = "-".join(facts["cpu"].lower().replace("(r)", "").split()[:3])
+    path = results / f"{facts['date']}-{slug}-{facts['cores']}-cores"
+    heading = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    Path(f"{path}.md").write_text(f"# Benchmark of {facts['date']}\n\n{heading}\n\n{report.table()}\n")
+    raw = {"facts": facts, "rows": report.rows, "raw": report.raw}
+    Path(f"{path}.json").write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
+    if {"COCO-sized", "12 megapixels"} <= report.raw.keys():
+        plot.draw(raw, Path(f"{path}.svg"))
+    return path

@@ -1,0 +1,121 @@
+"""The entry point of a worker process: its environment, and the order in which it starts.
+
+Spawned processes import this module first, and so does the job, which must not wait for NumPy, OpenCV or an engine:
+these are imported here when their turn comes. The engine's turn is first, since OpenVINO compiles a network without
+Python's lock, while OpenCV is imported and the first photos are read.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, MutableSequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from zipcrop.detect import restrict
+from zipcrop.errors import ZipcropError
+from zipcrop.image import opencv
+from zipcrop.job.channel import Channel
+from zipcrop.process import orphan
+from zipcrop.process.overtime import Overtime
+from zipcrop.process.watchdog import Board
+
+if TYPE_CHECKING:
+    from zipcrop.detect.engine import Engine
+    from zipcrop.job.task import Task
+    from zipcrop.process.gpu import Lease
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Memory that a worker shares with the pool."""
+
+    board: MutableSequence[int]
+    """What the worker's threads are at; see `watchdog.Board`."""
+    account: MutableSequence[float]
+    """The seconds that all workers have spent as overtime; see `overtime.Overtime`."""
+    slot: int
+    """The worker's own in the account."""
+
+
+def most_busy_threads(threads: int) -> int:
+    """The most threads of a worker with `threads` cores that decode, encode or infer at the same time."""
+    return 4 * threads + 4
+
+
+def main(connection: Connection, shared: Shared, task: Task, lease: Lease | None, careful: bool) -> None:
+    """The whole life of a worker process. With a `lease` it uses that GPU. If `careful`, it tries out its engine before
+    it takes any member."""
+    orphan.die_with_parent()
+    if lease is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = lease.gpu.name
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool as well, which ends its workers
+    _send_output_to(task.job.log)
+    opencv.limit(task.job.settings.limits.megapixels)
+    opencv.restrict_openblas()
+    restrict.skip_openvino_converters()
+    channel = Channel(connection)
+    try:
+        engine = _start_loading(task)
+        from zipcrop.job.worker import Worker
+
+        overtime = Overtime(shared.account, shared.slot, task.job.settings.limits.seconds)
+        Worker(channel, Board(shared.board), overtime, task, engine, careful).run()
+    except ZipcropError as error:
+        channel.send(("fault", str(error)))
+    except Exception as error:
+        channel.send(("fault", unexpected(error, task)))
+    # Everything is written and sent. An orderly exit would take longer than a photo, since it frees the engine's memory
+    # and unloads libraries.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _start_loading(task: Task) -> Future[Engine]:
+    """Loads the engine in a thread of its own."""
+    if task.engine == "openvino":
+        from zipcrop.detect import openvino  # noqa: F401 - before the thread is there: imports wait for each other
+    loading: Future[Engine] = Future()
+    Thread(target=_resolve, args=(loading, functools.partial(_load, task)), daemon=True).start()
+    return loading
+
+
+def _load(task: Task) -> Engine:
+    from zipcrop.detect import engine
+
+    settings = task.job.settings
+    return engine.load(task.model, task.engine, task.device, task.threads, task.job.speed.batch, settings.thresholds)
+
+
+def _resolve(future: Future[Engine], load: Callable[[], Engine]) -> None:
+    try:
+        future.set_result(load())
+    except BaseException as error:  # an engine that cannot start may raise anything
+        future.set_exception(error)
+
+
+def unexpected(error: BaseException, task: Task) -> str:
+    """The sentence for an error that nobody foresaw; its traceback goes to the log."""
+    traceback.print_exception(error)
+    job = task.job
+    return f"unexpected {type(error).__name__} in a worker of {job.archive} ({error}); details are in {job.log}"
+
+
+def _send_output_to(log: Path) -> None:
+    """Decoders in C write warnings where they like. They belong in the log, not between the progress lines."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable()  # tells where it was when a decoder or a driver crashed

@@ -1,0 +1,58 @@
+"""What the crop job and its workers have to do: the job, as its rule describes it, and the task of each worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zipcrop.archive.directory import State
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.detect.model import Model
+    from zipcrop.settings import Settings, Speed
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with one archive."""
+
+    archive: str
+    zip: str
+    """Path of the archive, or its URL in an object store."""
+    fingerprint: str
+    """The archive's when the run began."""
+    model: Path
+    """JSON of the prepared model."""
+    output: Path
+    log: Path
+    settings: Settings
+    speed: Speed
+    threads: int
+    """Cores that the job has to itself."""
+    refused: str = ""
+    """Why the archive is not opened; empty if it is. See `source.RefusedZip`."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The job, and what it has decided for its workers."""
+
+    job: Job
+    model: Model
+    device: Device
+    engine: EngineName
+    threads: int
+    """Cores that each worker has to itself."""
+    staging: Path
+    """Folder that stands for the output folder until the results are published."""
+    state: State
+    """The archive's when the job began."""
+    digest: str
+    """Of the archive's directory, as the job has read it."""
+
+    @property
+    def chunk(self) -> int:
+        """How many members go to a worker together: enough to fill two batches of a GPU, and to keep the threads of a
+        CPU busy. After a kill, a worker's members are done again, so there are no more than that."""
+        return 2 * self.job.speed.batch if self.device == "cuda" else max(8, 2 * self.threads)
