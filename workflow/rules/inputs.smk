@@ -3,6 +3,9 @@
 
 def targets(wildcards):
     """What a run makes."""
+    if not HAS_AGREED:
+        # Nothing would be done, without a word.
+        stop("this release of Snakemake works in another way than zipcrop needs; use the one of envs/requirements.txt")
     wanted = summaries(wildcards)
     if not WEIGHTS.exists() and PLAN.pending:
         # Snakemake makes a missing intermediate file only if something else is out of date; but whether the archives

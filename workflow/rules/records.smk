@@ -3,6 +3,7 @@
 ARCHIVES = {}
 PLAN = plan.Plan()
 WAS_KILLED = False
+HAS_AGREED = False
 
 
 def before_dag(function):
@@ -20,6 +21,8 @@ def before_dag(function):
 def agree_with_records():
     """Finds the archives, plans what is to be done, and brings Snakemake to agree. Jobs on other machines plan nothing: they do
     as they are told."""
+    global HAS_AGREED
+    HAS_AGREED = True
     try:
         layout.check(Path(OUTPUT))
         look_around()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import train
 from helpers.project import ROOT
 from make_archives import MAN_IN_BLACK, PAVEMENT, ROOF, TREE, TWO_MEN, photo
 from zipcrop.detect import weights
@@ -57,13 +58,13 @@ def test_a_long_run_is_measured_now_and_then(tmp_path: Path) -> None:
     assert [row["epoch"] for row in record["held_out_results"]] == [*range(3, 43, 3), 43]
 
 
-def refusal(*arguments: str | Path) -> str:
-    done = subprocess.run([*TRAIN, *arguments], capture_output=True, text=True)
-    assert done.returncode == 1
-    return done.stderr.strip()
+def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as refused:
+            train.main()
+        return str(refused.value)
 
-
-def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path) -> None:
     said = f"{tmp_path} has 0 images in a folder called images; at least 2 are needed"
     assert refusal(tmp_path, tmp_path / "tiny.pt") == said
     (tmp_path / "images").mkdir()

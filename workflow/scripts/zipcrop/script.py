@@ -22,8 +22,9 @@ def run_script(main: Callable[[], None], shown: Shown | None = None) -> None:
     """Runs a script's `main`. A ZipcropError becomes one sentence on stderr and exit status 1, without a traceback.
 
     With `shown`, the script takes the option `--log=FILE`, which `main` does not see. Everything that this process, its
-    libraries and its children print goes to that file and, at the end, to the terminal as far as `shown` says. A
-    terminal that is gone does no harm. Without `--log`, the terminal gets everything at once.
+    libraries and its children print goes to that file and, at the end, to the terminal as far as `shown` says; but not
+    if a signal kills the script. A terminal that is gone does no harm. Without `--log`, the terminal gets everything at
+    once.
     """
     log = _take_log() if shown else None
     if shown is None or log is None:

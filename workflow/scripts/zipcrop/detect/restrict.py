@@ -32,3 +32,8 @@ def skip_openvino_converters() -> None:
     """Leaves OpenVINO's converters out, for processes that only infer. They are half of its import, and it works
     without them if they cannot be imported."""
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+
+
+def message(error: Exception) -> str:
+    """The message of `error`, for a sentence, without ultralytics' decorations."""
+    return str(error).strip().removeprefix("ERROR ❌️ ").strip(" ❌") or type(error).__name__

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from zipcrop.detect import detector, restrict
+from zipcrop.detect.restrict import message
 from zipcrop.errors import ModelError, one_line
 from zipcrop.process.confinement import confined
 
@@ -62,8 +63,3 @@ def judged(shown: Path, what: str, *folders: Path) -> Iterator[None]:
         )
     if failure:
         raise failure from None
-
-
-def message(error: Exception) -> str:
-    """The message of `error`, for a sentence, without ultralytics' decorations."""
-    return str(error).strip().removeprefix("ERROR ❌️ ").strip(" ❌") or type(error).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import functools
 import os
+import platform
 import signal
 import sys
 import traceback
@@ -21,6 +22,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from zipcrop import RESULTS_VERSION
 from zipcrop.detect import restrict
 from zipcrop.errors import ZipcropError
 from zipcrop.image import opencv
@@ -50,6 +52,17 @@ class Shared:
 def most_busy_threads(threads: int) -> int:
     """The most threads of a worker with `threads` cores that decode, encode or infer at the same time."""
     return 4 * threads + 4
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """The versions of the program's results, of Python and of packages, for the record. The job asks for them while its
+    workers load their engines: before, they would have to wait for the import."""
+    import importlib.metadata
+
+    packages = ("numpy", "opencv-python-headless", "openvino", "torch", "ultralytics-opencv-headless")
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return {"results": str(RESULTS_VERSION), "python": platform.python_version(), **found}
 
 
 def main(connection: Connection, shared: Shared, task: Task, lease: Lease | None, careful: bool) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.metadata
 import json
-import platform
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +18,7 @@ from zipcrop.detect import device
 from zipcrop.detect import model as prepared
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import selection
-from zipcrop.job import plan
+from zipcrop.job import entry, plan
 from zipcrop.job.pool import Pool
 from zipcrop.job.staging import Staging
 from zipcrop.job.task import Job, Task
@@ -217,7 +214,7 @@ def _run_checked(pool: Pool, task: Task, todo: list[int], progress: Progress) ->
     outcomes = pool.run(todo)
     # While the workers load their engines, and this process has nothing else to do.
     try:
-        _versions()  # for the record
+        entry.versions()  # for the record
         if not todo or prepared.check(task.model, task.engine, task.threads):
             return outcomes
     except BaseException:
@@ -241,7 +238,7 @@ def _record(job: Job, model: prepared.Model, hardware: _Hardware, seconds: float
         "gpus": hardware.gpus,
         "workers": hardware.workers,
         "threads": job.threads,
-        "versions": _versions(),
+        "versions": entry.versions(),
         "seconds": round(seconds, 3),
     }
 
@@ -265,10 +262,3 @@ def _closing_line(outcomes: Collection[Outcome], seconds: float) -> str:
     parts += [f"{members[status]} {status}" for status in ("rejected", "failed", "skipped") if members[status]]
     rate = images / max(seconds, 1e-9)
     return f"done: {members.total()} members: {', '.join(parts)}; {in_words(seconds)}, {rate:.1f} images/s"
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    packages = ("numpy", "opencv-python-headless", "openvino", "torch", "ultralytics-opencv-headless")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    return {"results": str(RESULTS_VERSION), "python": platform.python_version(), **versions}

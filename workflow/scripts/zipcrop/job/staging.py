@@ -73,7 +73,8 @@ class Staging:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._journal.close()
+        with contextlib.suppress(OSError):  # a full disk, which somebody has been told of
+            self._journal.close()
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
             if not staged.keyed(self._parent) and not self.is_forced():

@@ -18,8 +18,6 @@ def fetch(target: Path) -> None:
     restrict.restrict_ultralytics(offline=False)
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
-    from zipcrop.detect.weights import load, message
-
     advice = f"put the weights at {target} yourself, or set model to the path of a weights file"
     if target.name not in GITHUB_ASSETS_NAMES:
         raise ModelError(f"model {target.name} is neither a file nor the name of official weights; {advice}")
@@ -29,9 +27,13 @@ def fetch(target: Path) -> None:
         try:
             attempt_download_asset(download)
         except Exception as error:  # requests, sockets and ultralytics raise many kinds here
-            raise ModelError(f"{target.name} could not be downloaded ({one_line(message(error))}); {advice}") from None
+            raise ModelError(
+                f"{target.name} could not be downloaded ({one_line(restrict.message(error))}); {advice}"
+            ) from None
         if not download.exists():
             raise ModelError(f"{target.name} could not be downloaded; {advice}")
+        from zipcrop.detect.weights import load  # only now, since it takes ultralytics off the network
+
         load(download, target)
         flush(download)
         download.replace(target)
