@@ -139,7 +139,7 @@ def encrypted(entry: Entry, password: bytes = b"secret") -> Entry:
 
 
 def aes_encrypted(name: bytes) -> Entry:
-    """As WinZip writes it: method 99, and the true one in an extra field. (Its content need not be decipherable.)"""
+    """As WinZip writes it: method 99, and the true one in an extra field. Its content need not be decipherable."""
     extra = struct.pack("<2HH2sBH", 0x9901, 7, 2, b"AE", 3, STORED)
     return Entry(name, method=AES, flags=ENCRYPTED, data=bytes(range(256)), extra=extra, local_extra=extra, crc32=0)
 

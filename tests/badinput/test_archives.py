@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from archives import (
@@ -31,9 +31,11 @@ from archives import (
     quoted_overlap,
 )
 
-from helpers.job import Crop
 from helpers.output import files_below
 from zipcrop.errors import MachineError
+
+if TYPE_CHECKING:
+    from helpers.job import Crop
 
 PACK_AGAIN = "pack it again as an ordinary ZIP archive"
 OVERLAPS = "failed: overlaps another member, as in a ZIP bomb"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import workers
 from images import jpeg_of_empty_scans
@@ -18,6 +18,9 @@ from zipcrop.image import codec
 from zipcrop.prepare import quantize
 from zipcrop.process.watchdog import Watchdog
 from zipcrop.settings import Limits
+
+if TYPE_CHECKING:
+    import numpy as np
 
 GOOD = encoded("zidane", scale=0.3)
 PERSON = ("person", "")

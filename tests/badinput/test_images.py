@@ -90,7 +90,8 @@ def test_good_photos_before_and_after_bad_ones_are_not_affected(run: Run) -> Non
         [{column: row[column] for column in columns} for row in run.rows[index]] for index in (0, len(CASES) + 1)
     )
     assert first == last
-    assert {row["status"] for row in first} == {"person"} and len(first) >= 2
+    assert {row["status"] for row in first} == {"person"}
+    assert len(first) >= 2
 
 
 def test_no_file_is_outside_the_archives_folders(run: Run) -> None:

@@ -10,6 +10,7 @@ import struct
 import unicodedata
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from archives import (
@@ -24,9 +25,11 @@ from archives import (
     outcome,
 )
 
-from helpers.job import Crop, Rows
 from helpers.output import files_below
 from zipcrop.results import tables
+
+if TYPE_CHECKING:
+    from helpers.job import Crop, Rows
 
 
 def utf8(name: str, content: bytes = PHOTO) -> Entry:

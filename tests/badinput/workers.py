@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -26,9 +26,11 @@ from zipcrop import files
 from zipcrop.archive.source import LocalFile
 from zipcrop.detect import engine
 from zipcrop.image import codec
-from zipcrop.image.formats import Header
 from zipcrop.job import entry
 from zipcrop.process import overtime
+
+if TYPE_CHECKING:
+    from zipcrop.image.formats import Header
 
 # -- Decoders and engines -------------------------------------------------------------------------------------------
 DEADLY = encoded("empty", scale=0.2)

@@ -71,8 +71,10 @@ class Ended:
         """The only sentence of a job that failed as it should; fails if there is none, or more."""
         lines = [line for line in self.said.splitlines() if not line.startswith("photos: ")]
         last = f"does not fail with one sentence, but says in the end: {''.join(lines[-1:])}"
-        assert len(lines) == 1 and lines[0].startswith("zipcrop: error: "), last
-        assert "unexpected" not in lines[0] and "report this bug" not in lines[0], last
+        assert len(lines) == 1, last
+        assert lines[0].startswith("zipcrop: error: "), last
+        assert "unexpected" not in lines[0], last
+        assert "report this bug" not in lines[0], last
         return lines[0].removeprefix("zipcrop: error: ")
 
 

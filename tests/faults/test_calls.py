@@ -87,11 +87,12 @@ def check(bench: Bench, whole: dict[str, bytes], others: Path, before: str, tmp_
                 problems.append(f"{at}. {ended.struck}: {problem}")
             shutil.rmtree(folder)
             at += blocks
-        assert ended.status == 0 and results(folder / "output") == whole, "a job that is only counted goes wrong"
+        wrong = "a job that is only counted goes wrong"
+        assert ended.status == 0, wrong
+        assert results(folder / "output") == whole, wrong
         disturbed = (at - block) // blocks
         assert disturbed, f"only {ended.calls} calls"
-        print(f"{calls}, {how}: {disturbed} of {ended.calls} calls disturbed, {len(problems)} problems")
-        assert not problems, "\n".join([f"{len(problems)} of {disturbed}:", *problems])
+        assert not problems, "\n".join([f"{len(problems)} of {disturbed}, of {ended.calls} calls:", *problems])
 
     def _check_disturbed(ended: Ended, calls: str, how: str, output: Path, old: Path | None) -> None:
         assert ended.status is not None, f"it hangs: {ended.said}"

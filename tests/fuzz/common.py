@@ -6,7 +6,7 @@ from zipcrop.settings import Limits
 
 LIMITS = Limits(member_mb=1, megapixels=4, members=1000, seconds=120)
 SECONDS = 60.0
-"""No input may take longer. Far more than any does, for machines that do other things as well."""
+"""An input that takes longer hangs. Far more than any takes, on a slow and busy machine, too."""
 
 
 def sentence(error: Exception) -> str:

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from helpers.files import read_csv
 from helpers.project import SCRIPTS
@@ -17,6 +15,9 @@ from zipcrop.archive import source
 from zipcrop.job import entry, run
 from zipcrop.job.task import Job
 from zipcrop.settings import Settings, Speed
+
+if TYPE_CHECKING:
+    import pytest
 
 Rows = list[dict[str, str]]
 """A manifest."""

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -16,7 +17,9 @@ from pycocotools.coco import COCO
 from helpers.files import make_zip
 from helpers.photos import encoded
 from helpers.project import ROOT
-from helpers.workflow import Workflow
+
+if TYPE_CHECKING:
+    from helpers.workflow import Workflow
 
 YOLO = "exports={yolo: true}"
 

@@ -7,7 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -69,12 +69,12 @@ def fresh(uninterrupted: Workflow, tmp_path: Path) -> Workflow:
 
 
 @pytest.fixture
-def counting(tmp_path: Path) -> Iterator[tuple[dict[str, str], Callable[[], int]]]:
+def counting(tmp_path: Path) -> tuple[dict[str, str], Callable[[], int]]:
     """An environment in which decoded photos are counted, and a function that returns their number."""
     environment = patched_everywhere(tmp_path / "counter", "zipcrop.image.codec", COUNTER)
     decoded = tmp_path / "decoded"
     decoded.touch()
-    yield {**environment, "DECODED": str(decoded)}, lambda: decoded.stat().st_size
+    return {**environment, "DECODED": str(decoded)}, lambda: decoded.stat().st_size
 
 
 def crop_job(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Process]:
@@ -85,7 +85,8 @@ def crop_job(process: subprocess.Popen[str]) -> tuple[psutil.Process, psutil.Pro
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+    below: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return below
 
 
 def finish(workflow: Workflow, env: dict[str, str] | None = None) -> str:
@@ -130,7 +131,8 @@ def test_snakemake_alone_killed(fresh: Workflow, uninterrupted: Workflow) -> Non
         process.kill()
         process.wait()
         assert "carrying on after" in finish(fresh)
-        assert left and not psutil.wait_procs(left, timeout=10)[1]
+        assert left
+        assert not psutil.wait_procs(left, timeout=10)[1]
     assert contents(fresh.output) == contents(uninterrupted.output)
 
 
@@ -169,8 +171,10 @@ def test_ctrl_c_leaves_no_process(fresh: Workflow, uninterrupted: Workflow) -> N
         left = descendants(process)
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=120)
-        assert left and not psutil.wait_procs(left, timeout=10)[1]
-    assert process.returncode == 1 and "Traceback" not in output, output
+        assert left
+        assert not psutil.wait_procs(left, timeout=10)[1]
+    assert process.returncode == 1, output
+    assert "Traceback" not in output, output
     assert "carrying on after" in finish(fresh)
     assert contents(fresh.output) == contents(uninterrupted.output)
 
@@ -198,5 +202,4 @@ def test_twenty_kills_at_random_moments(
     finish(fresh, env)
     assert contents(fresh.output) == contents(uninterrupted.output)
     images = laps * (sum(ARCHIVES.values()) + len(ARCHIVES))
-    print(f"{kills} kills, {laps} laps: {decoded()} photos decoded instead of {images}")
-    assert images <= decoded() <= images + kills * IN_FLIGHT
+    assert images <= decoded() <= images + kills * IN_FLIGHT, f"{decoded()} photos decoded, {kills} kills, {laps} laps"

@@ -70,7 +70,8 @@ def test_it_works_from_another_folder(names: str, prepared: Path, tmp_path: Path
     result = workflow.run("--cores", "2", everything, "count")
     assert result.returncode == 0, result.stdout
     assert "a handler of the outer workflow" in result.stdout
-    assert f"rule {crop_archive}:" in result.stdout and f"rule {summarize}:" in result.stdout
+    assert f"rule {crop_archive}:" in result.stdout
+    assert f"rule {summarize}:" in result.stdout
     assert (workflow.folder / "lines.txt").read_text().strip() == "4"
     assert not (workflow.folder / "output/.lock").exists()
     # What was done by its own Snakefile is done for the module, too.

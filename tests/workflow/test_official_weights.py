@@ -8,12 +8,15 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
 from helpers.project import WEIGHTS
-from helpers.workflow import Workflow
+
+if TYPE_CHECKING:
+    from helpers.workflow import Workflow
 
 
 class Server:

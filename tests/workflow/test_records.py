@@ -128,7 +128,8 @@ def test_a_job_that_fails_leaves_what_was_there(workflow: Workflow, tmp_path: Pa
     failing = patched_everywhere(tmp_path / "failing", "zipcrop.job.staging", FAILING)
     for arguments, config in (((), ["confidence=0.5"]), (("--forcerun", "crop_archive"), [])):
         result = workflow.run(*arguments, config=config, env=failing)
-        assert result.returncode == 1 and "not done: 2 of 2 archives" in result.stdout, result.stdout
+        assert result.returncode == 1, result.stdout
+        assert "not done: 2 of 2 archives" in result.stdout, result.stdout
         assert results(workflow.output, records=True) == before
     # The wish to have it done again outlives the run.
     assert workflow.jobs() == ALL
@@ -226,14 +227,16 @@ def test_what_others_leave_among_the_results_stops_nothing(workflow: Workflow) -
     assert workflow.jobs() == {}
     result = workflow.run("--forcerun", "summarize")
     assert result.returncode == 0, result.stdout
-    assert "images(1)" in result.stdout and "mine.txt" in result.stdout
+    assert "images(1)" in result.stdout
+    assert "mine.txt" in result.stdout
     assert (workflow.folder / "output/Person/images(1)/mine.txt").exists()
 
 
 @pytest.mark.slow
 def test_verifying_finds_other_bytes(workflow: Workflow) -> None:
     result = workflow.run("verify")
-    assert result.returncode == 0 and "2 are as they were written" in result.stdout, result.stdout
+    assert result.returncode == 0, result.stdout
+    assert "2 are as they were written" in result.stdout, result.stdout
     crop = workflow.folder / "output/Person/images(1)/bus_0.jpg"
     data = crop.read_bytes()
     crop.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page
 
 from helpers.browser import SECTIONS, Report, browser, browser_page
 from helpers.files import make_zip, read_csv
@@ -25,6 +25,9 @@ from zipcrop.report import pages, plots
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey
 from zipcrop.results import summary
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PLOTS = 6
 LISTS = [
@@ -209,8 +212,8 @@ def test_the_table_of_archives_is_the_summary_worst_first(
                 assert value == by_archive[row["archive"]][key], (row, key)
     shares = [int(by_archive[row["archive"]]["failed"]) / max(1, int(row["members"])) for row in shown]
     assert shares == sorted(shares, reverse=True)
-    for key, value in total.items():
-        assert page.locator(f"[data-total={key}]").inner_text().replace(",", "") == str(value)
+    for key, sum_of_all in total.items():
+        assert page.locator(f"[data-total={key}]").inner_text().replace(",", "") == str(sum_of_all)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_first_run(prepared: Path) -> None:
         assert number["images"] == sum(number[f"{kind}_images"] for kind in ("person", "no_person", "rejected"))
         assert number["members"] == number["images"] + number["failed"] + number["skipped"]
         people = [entry for entry in workflow.manifest(archive) if entry["status"] == "person"]
-        files = [path for path in (prepared / "output/Person" / archive).rglob("*.jpg")]
+        files = list((prepared / "output/Person" / archive).rglob("*.jpg"))
         assert int(row["crops"]) == len(people) == len(files) > 0
         assert {(prepared / "output" / entry["file"]) for entry in people} == set(files)
     assert summary["images(1)"]["zip"] == "raw_zips/images(1).zip"
@@ -257,7 +257,7 @@ def test_snakemake_finds_nothing_to_complain_about(workflow: Workflow) -> None:
 def test_a_fresh_clone_can_be_linted(tmp_path: Path) -> None:
     """There are neither archives nor weights."""
     workflow = Workflow.create(tmp_path, omitted=())
-    command = [Path(sys.executable).parent / "snakemake", "--lint"]
+    command = [str(Path(sys.executable).parent / "snakemake"), "--lint"]
     result = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Congratulations" in result.stderr

@@ -17,7 +17,7 @@ def test_descendants_count() -> None:
     usage = process_tree.run([sys.executable, "-c", PARENT])
     assert usage.output == "done\n"
     assert 120e6 < usage.peak_bytes < 400e6
-    assert 0.5 <= usage.cpu_seconds < 5
+    assert 0.5 <= usage.cpu_seconds < 2 * usage.seconds  # one works while the other waits
     assert usage.seconds >= 0.5
 
 

@@ -47,8 +47,13 @@ def load(name: str, model_json: Path, threads: int = 2) -> engine.Engine:
     return engine.load(Model.read(model_json), name, "cpu", threads, 16, THRESHOLDS)  # type: ignore[arg-type]
 
 
+def letterbox_of(image: np.ndarray, size: int = IMAGE_SIZE) -> Letterbox:
+    height, width = image.shape[:2]
+    return Letterbox.fit(height, width, size, 32)
+
+
 def detect(detector: engine.Engine, image: np.ndarray, copies: int = 1) -> list[np.ndarray]:
-    letterbox = Letterbox.fit(*image.shape[:2], IMAGE_SIZE, 32)
+    letterbox = letterbox_of(image)
     found = detector.detect(np.stack([letterbox.apply(image)] * copies))
     kept = [persons[persons[:, 4] > THRESHOLDS.confidence] for persons in found]
     return [np.column_stack([letterbox.to_image(persons[:, :4]), persons[:, 4]]) for persons in kept]
@@ -85,7 +90,7 @@ def test_scores_reach_down_to_the_floor(model_json: Path) -> None:
         engine = load(name, model_json)
         scores = []
         for image in images():
-            letterbox = Letterbox.fit(*image.shape[:2], IMAGE_SIZE, 32)
+            letterbox = letterbox_of(image)
             (persons,) = engine.detect(letterbox.apply(image)[np.newaxis])
             assert (np.diff(persons[:, 4]) <= 0).all()
             scores += persons[:, 4].tolist()
@@ -98,7 +103,7 @@ def test_boxes_of_an_f16_network_are_not_rounded_to_f16(model_json: Path) -> Non
     from zipcrop.detect import weights
     from zipcrop.detect.pytorch import decode_in_f32
 
-    letterbox = Letterbox.fit(*images()[0].shape[:2], 1280, 32)
+    letterbox = letterbox_of(images()[0], 1280)
     pixels = torch.from_numpy(letterbox.apply(images()[0])[np.newaxis]).flip(-1).permute(0, 3, 1, 2) / 255
     module = weights.load(Path(Model.read(model_json).weights)).fuse(verbose=False).eval()
     with torch.inference_mode():

@@ -33,7 +33,8 @@ def test_same_boxes_as_ultralytics(height: int, width: int) -> None:
 
 
 def test_smallest_rectangle() -> None:
-    assert Letterbox.fit(*photo("zidane").shape[:2], 640, 32).shape == (384, 640)
+    height, width = photo("zidane").shape[:2]
+    assert Letterbox.fit(height, width, 640, 32).shape == (384, 640)
 
 
 def test_boxes_are_clipped_to_the_image() -> None:
@@ -60,4 +61,5 @@ def test_reduction_never_goes_below_the_letterbox(width: int, height: int, size:
     letterbox = Letterbox.fit(height, width, size, 32)
     assert letterbox.reduction() == reduction
     if reduction > 1:
-        assert -(-width // reduction) >= letterbox.scaled_width and -(-height // reduction) >= letterbox.scaled_height
+        assert -(-width // reduction) >= letterbox.scaled_width
+        assert -(-height // reduction) >= letterbox.scaled_height

@@ -46,7 +46,8 @@ def test_one_flipped_bit_is_noticed(path: Path, name: str) -> None:
     assert path.exists()
     with pytest.raises(ModelError, match=rf"{name} is damaged; run again, and it is prepared anew"):
         model.check_files(damaged)  # type: ignore[arg-type]
-    assert not path.exists() and not prepared.is_whole(path)
+    assert not path.exists()
+    assert not prepared.is_whole(path)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -72,6 +73,27 @@ VALUES = {
     "files": dict.fromkeys(FILES, "0" * 64),
 }
 OF_AN_OLDER_VERSION = {key: value for key, value in VALUES.items() if key != "files"}
+CHANGES: list[dict[str, object]] = [
+    {"future": 1},
+    {"path": "x"},
+    {"files": {}},
+    {"files": None},
+    {"files": {**dict.fromkeys(FILES, "0" * 64), "/etc/passwd": "0" * 64}},
+    {"files": dict.fromkeys(FILES, "abc")},
+    {"files": dict.fromkeys(FILES, 0)},
+    {"sha256": None},
+    {"classes": "person"},
+    {"classes": [1]},
+    {"classes": []},
+    {"person": "0"},
+    {"person": 1},
+    {"person": -1},
+    {"stride": 0},
+    {"stride": 32.5},
+    {"weights": 5},
+    {"openvino": ""},
+    {"quantized": 0},
+]
 
 
 @pytest.mark.parametrize(
@@ -86,30 +108,7 @@ OF_AN_OLDER_VERSION = {key: value for key, value in VALUES.items() if key != "fi
         b"[" * 100_000,
         json.dumps(VALUES)[:-30].encode(),
         json.dumps(OF_AN_OLDER_VERSION).encode(),
-        *(
-            json.dumps({**VALUES, **changes}).encode()
-            for changes in (
-                {"future": 1},
-                {"path": "x"},
-                {"files": {}},
-                {"files": None},
-                {"files": {**dict.fromkeys(FILES, "0" * 64), "/etc/passwd": "0" * 64}},
-                {"files": dict.fromkeys(FILES, "abc")},
-                {"files": dict.fromkeys(FILES, 0)},
-                {"sha256": None},
-                {"classes": "person"},
-                {"classes": [1]},
-                {"classes": []},
-                {"person": "0"},
-                {"person": 1},
-                {"person": -1},
-                {"stride": 0},
-                {"stride": 32.5},
-                {"weights": 5},
-                {"openvino": ""},
-                {"quantized": 0},
-            )
-        ),
+        *(json.dumps({**VALUES, **changes}).encode() for changes in CHANGES),
     ],
     ids=lambda content: repr(content[:20]),
 )
@@ -146,7 +145,8 @@ def test_json_is_written_last_whole_and_when_its_files_are_on_the_disk(
         patch.setattr(os, "fsync", fsync)
         model.write(path)
     assert {name for name, there in flushed if not there} >= {*FILES}
-    assert flushed[-2][0].startswith("model.json.") and flushed[-1] == (path.parent.name, True)
+    assert flushed[-2][0].startswith("model.json.")
+    assert flushed[-1] == (path.parent.name, True)
     assert prepared.is_whole(path)
 
     def full(descriptor: int) -> None:

@@ -26,7 +26,8 @@ def test_formats_are_known_by_content_and_decode(suffix: str) -> None:
     assert formats.begins_like_image(data)
     assert formats.identify("", data).size == (202, 270)
     decoded = decode(data)
-    assert (decoded.shape, decoded.dtype) == ((270, 202, 3), np.uint8)
+    assert decoded.shape == (270, 202, 3)
+    assert decoded.dtype == np.uint8
     reference = cv2.resize(photo("bus"), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     assert np.abs(decoded.astype(int) - reference).mean() < (25 if suffix == ".gif" else 15)  # GIF has 256 colours
 
@@ -62,7 +63,8 @@ def test_every_pixel_format_becomes_bgr(mode: str) -> None:
     file = io.BytesIO()
     source.save(file, "jpeg" if mode == "CMYK" else "png")
     decoded = decode(file.getvalue())
-    assert (decoded.shape, decoded.dtype) == ((20, 30, 3), np.uint8)
+    assert decoded.shape == (20, 30, 3)
+    assert decoded.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,8 @@ def test_heic(options: dict[str, object]) -> None:
     assert formats.format_of("", data).name == "HEIF"
     assert formats.identify("", data).size == (405, 540)
     decoded = decode(data)
-    assert (decoded.shape, decoded.dtype) == ((540, 405, 3), np.uint8)
+    assert decoded.shape == (540, 405, 3)
+    assert decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - source).mean() < 5
     assert decode(data, 4).shape == (135, 102, 3)
     # What is done with a decoded image, which may be read-only.

@@ -12,14 +12,17 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from zipcrop.job import channel
-from zipcrop.job.entry import Shared
-from zipcrop.process.gpu import Lease
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Board
 from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import OutputName
+
+if TYPE_CHECKING:
+    from zipcrop.job.entry import Shared
+    from zipcrop.process.gpu import Lease
 
 NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
 

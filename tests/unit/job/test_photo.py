@@ -80,6 +80,7 @@ def test_large_jpegs_are_decoded_at_a_fraction_of_their_size_on_request(
     data = encoded("bus", scale=scale)
     decoded = photo.decode(examine("bus.jpg", data, decode=decode))
     whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert whole is not None
     assert decoded.examined.reduction == reduction
     assert (decoded.height, decoded.width) == whole.shape[:2]
     assert (decoded.image is None) == (reduction > 1)

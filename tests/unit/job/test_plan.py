@@ -80,7 +80,9 @@ def change_record(output: Path, archive: str, change: Callable[[dict[str, Any]],
 
 def test_what_is_done_is_not_done_again(output: Path) -> None:
     made = make(output)
-    assert made.pending == {} and made.unreadable == {} and made.in_words() == ""
+    assert made.pending == {}
+    assert made.unreadable == {}
+    assert made.in_words() == ""
     assert set(made.fingerprints) == {"a", "b"}
 
 
@@ -304,7 +306,8 @@ def test_an_archive_that_cannot_be_read_keeps_its_fingerprint(
 def test_what_never_could_be_read_is_new(output: Path) -> None:
     (output.parent / "raw/c.zip").symlink_to(output.parent / "nowhere")
     made = make(output)
-    assert made.pending == {"c": NEW} and made.unreadable == {}
+    assert made.pending == {"c": NEW}
+    assert made.unreadable == {}
 
 
 def test_what_is_forced_is_done_again(output: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fake_worker import NAMES, FakeTask, fake_worker
@@ -14,7 +15,9 @@ from zipcrop.job import pool
 from zipcrop.process import gpu
 from zipcrop.process.gpu import GPU, Lease
 from zipcrop.process.overtime import Overtime
-from zipcrop.results.manifest import Outcome
+
+if TYPE_CHECKING:
+    from zipcrop.results.manifest import Outcome
 
 
 @pytest.fixture(autouse=True)

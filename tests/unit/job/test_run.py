@@ -23,6 +23,7 @@ from helpers.job import SETTINGS, Crop
 from helpers.photos import encoded, photo
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.job import run
+from zipcrop.job.staging import Staging
 
 PHOTOS = [
     ("bus.jpg", encoded("bus")),
@@ -57,6 +58,7 @@ def test_crops_originals_and_manifest(zip_path: Path, tmp_path: Path, crop: Crop
         _, data = PHOTOS[int(row["member_index"])]
         if row["status"] == "person":
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            assert image is not None
             x1, y1, x2, y2 = (int(float(row[edge])) for edge in ("x1", "y1", "x2", "y2"))
             jpeg = cv2.imencode(".jpg", image[y1:y2, x1:x2], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
             assert (output / row["file"]).read_bytes() == jpeg.tobytes()
@@ -72,7 +74,8 @@ def test_crops_originals_and_manifest(zip_path: Path, tmp_path: Path, crop: Crop
     assert first[1]["file"] == "Person/images(1)/dir/zidane_0.jpg"
     assert first[4]["file"] == "Person/images(1)/same~2_0.jpg"
     record = json.loads((output / "manifests/images(1).json").read_text())
-    assert record["engine"] == "openvino" and record["settings"] == SETTINGS
+    assert record["engine"] == "openvino"
+    assert record["settings"] == SETTINGS
 
 
 @pytest.mark.parametrize("engine", ["openvino", pytest.param("torch", marks=pytest.mark.slow)])
@@ -92,6 +95,7 @@ def test_crop_settings(zip_path: Path, tmp_path: Path, crop: Crop) -> None:
     assert len(padded) == len(plain)
     row = next(row for row in padded if row["file"].endswith("/bus_0.png"))
     image = cv2.imread(str(tmp_path / "padded" / row["file"]))
+    assert image is not None
     x1, y1, x2, y2 = (float(row[edge]) for edge in ("x1", "y1", "x2", "y2"))
     left, right = max(0, x1 - (x2 - x1) / 2), min(int(row["width"]), x2 + (x2 - x1) / 2)
     top, bottom = max(0, y1 - (y2 - y1) / 2), min(int(row["height"]), y2 + (y2 - y1) / 2)
@@ -103,6 +107,7 @@ def test_min_size_rejects_and_renumbers(zip_path: Path, tmp_path: Path, crop: Cr
     for row in rows:
         if row["status"] == "person":
             crop_image = cv2.imread(str(tmp_path / "output" / row["file"]))
+            assert crop_image is not None
             assert min(crop_image.shape[:2]) >= 200
     rejected = [row for row in rows if row["status"] == "rejected"]
     assert rejected
@@ -189,14 +194,14 @@ def test_an_interrupted_job_is_resumed(
     class Killed(BaseException):
         pass
 
-    original = run.Staging.record
+    original = Staging.record
     with monkeypatch.context() as patch:
 
         def record(self: Any, *arguments: Any) -> None:
             original(self, *arguments)
             raise Killed
 
-        patch.setattr(run.Staging, "record", record)
+        patch.setattr(Staging, "record", record)
         with pytest.raises(Killed):
             crop(zip_path)
     assert not (tmp_path / "output" / "manifests").exists()
@@ -232,6 +237,7 @@ def test_fast_decoding_cuts_full_size_crops(tmp_path: Path, crop: Crop) -> None:
         data = members[int(row["member_index"])][1]
         if row["status"] == "person":
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            assert pixels is not None
             assert (int(row["width"]), int(row["height"])) == (pixels.shape[1], pixels.shape[0])
             x1, y1, x2, y2 = (int(float(row[edge])) for edge in ("x1", "y1", "x2", "y2"))
             jpeg = cv2.imencode(".jpg", pixels[y1:y2, x1:x2], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]

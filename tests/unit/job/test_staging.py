@@ -174,9 +174,10 @@ def test_a_fault_while_publishing_leaves_what_was_there(
     moves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = publish_of_before(tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", failing_at(moves, OSError(errno.ENOSPC, "full")))
-        published(tmp_path)
+        with pytest.raises(OSError, match="full"):
+            published(tmp_path)
     assert held(tmp_path) == before
     with Staging(tmp_path, "a", "key") as staging:
         assert staging.is_ready()
@@ -197,7 +198,7 @@ def killed_after(moves: int, output: Path) -> None:
                 os._exit(9)  # nothing is undone
             return original(self, target)
 
-        Path.replace = replace  # type: ignore[method-assign]
+        pytest.MonkeyPatch().setattr(Path, "replace", replace)
         published(output)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -239,7 +240,8 @@ def test_forcing_begins_anew(tmp_path: Path) -> None:
         write(staging, PERSON)
     # A forced job carries on from what it has done.
     with Staging(tmp_path, "a", "key") as staging:
-        assert staging.is_forced() and list(staging.resume()[0]) == [3]
+        assert staging.is_forced()
+        assert list(staging.resume()[0]) == [3]
 
 
 def test_a_forced_archive_is_forced_until_it_is_published(tmp_path: Path) -> None:
@@ -250,7 +252,8 @@ def test_a_forced_archive_is_forced_until_it_is_published(tmp_path: Path) -> Non
     sweep(tmp_path, live=["a"])
     assert forced(tmp_path, ["a", "b"]) == {"a"}
     published(tmp_path)
-    assert forced(tmp_path, ["a", "b"]) == set() and not (tmp_path / ".staging").exists()
+    assert forced(tmp_path, ["a", "b"]) == set()
+    assert not (tmp_path / ".staging").exists()
 
 
 def killed_before_it_removed_what_was_staged(output: Path) -> None:
@@ -270,7 +273,8 @@ def test_sweeping_removes_what_is_published_and_what_nobody_will_finish(tmp_path
     folders = sorted(path.parent.name for path in (tmp_path / ".staging").rglob("lock"))
     assert folders == ["gone", "unfinished"]
     sweep(tmp_path, live=["a", "deep/unfinished"])
-    assert (tmp_path / ".staging/deep/unfinished").exists() and not (tmp_path / ".staging/deep/gone").exists()
+    assert (tmp_path / ".staging/deep/unfinished").exists()
+    assert not (tmp_path / ".staging/deep/gone").exists()
     sweep(tmp_path, live=[])
     assert not (tmp_path / ".staging").exists()
     assert sorted(held(tmp_path)) == RESULTS
@@ -316,7 +320,8 @@ def test_the_next_run_sees_what_a_kill_while_sweeping_left(
     left_over = [path for path in (tmp_path / ".staging").rglob("*") if path.is_file()]
     assert has_leftovers(tmp_path) == bool(left_over)
     sweep(tmp_path)
-    assert not has_leftovers(tmp_path) and not list((tmp_path / ".staging").rglob("lock"))
+    assert not has_leftovers(tmp_path)
+    assert not list((tmp_path / ".staging").rglob("lock"))
     assert sorted(held(tmp_path)) == RESULTS
 
 
@@ -387,7 +392,8 @@ def test_what_is_planted_among_the_staged_files_harms_nothing_else(kind: str, pl
     else:
         os.mkfifo(path)
     published(output)
-    assert victim.read_text() == "precious" and not (tmp_path / "new").exists()
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "new").exists()
     assert sorted(held(output)) == RESULTS
 
 

@@ -129,7 +129,7 @@ def test_a_folder_that_is_anothers_is_not_used(tmp_path: Path, monkeypatch: pyte
 
 
 def start(folder: Path, *uuids: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDER, folder, "1", ",".join(uuids or UUIDS)]
+    command = [sys.executable, "-c", HOLDER, str(folder), "1", ",".join(uuids or UUIDS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -168,7 +168,7 @@ def worker_of_a_killed_job(folder: Path) -> int:
     script.write_text(HANDING_ON)
     paths = [str(ROOT / folder) for folder in ("workflow/scripts", "tests", "tests/unit/process")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, script, folder, ROOT / "tests" / "unit" / "process"]
+    command = [sys.executable, str(script), str(folder), str(ROOT / "tests" / "unit" / "process")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         worker = int(job.stdout.readline())

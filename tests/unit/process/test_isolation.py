@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -50,15 +51,15 @@ def test_nothing_to_do_starts_nothing() -> None:
 
 
 def test_few_are_under_way_at_once() -> None:
-    asked = []
+    asked: list[int] = []
 
-    def endless() -> object:
+    def endless() -> Iterator[str]:
         while True:
             asked.append(len(asked))
             yield "a"
 
     with Isolation(2, 60, nothing) as isolated:
-        results = isolated.map(work, endless())  # type: ignore[arg-type]
+        results = isolated.map(work, endless())
         for count in range(1, 20):
             next(results)
             assert len(asked) <= count + isolation._AHEAD * 2

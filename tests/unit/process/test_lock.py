@@ -35,7 +35,8 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], env=environment, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
         with pytest.raises(lock.LockedError, match=f"^process {holder.pid} on ") as refused:
             lock.acquire(path)
         assert not refused.value.taker_has_ended()

@@ -62,6 +62,7 @@ def test_what_all_processes_spend_counts_for_each() -> None:
         process.check(far_more=False)
 
 
+@pytest.mark.usefixtures("nothing_free")
 def test_other_photos_and_waiting_cost_nothing() -> None:
     process = Overtime(account(1), 0, 1)
     with process.spent(far_more=False):
@@ -75,7 +76,7 @@ def test_other_photos_and_waiting_cost_nothing() -> None:
 @pytest.mark.usefixtures("nothing_free")
 def test_what_fails_is_paid_for() -> None:
     process = Overtime(account(1), 0, 1)
-    with pytest.raises(OutOfTime), process.spent(far_more=True):
+    with pytest.raises(OutOfTime), process.spent(far_more=True):  # noqa: PT012 - the block is what is paid for
         least = work()
         raise OutOfTime
     assert process.taken() >= least

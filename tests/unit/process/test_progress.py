@@ -23,18 +23,19 @@ def test_lines_on_terminal_and_in_log(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(lines) == 3
     assert re.fullmatch(r"images\(1\): 7/10 members, \d+\.\d images/s, 0 s left", lines[-1])
     log = (tmp_path / "logs" / "a.log").read_text()
-    assert lines[-1] in log and "in the log alone" in log
+    assert lines[-1] in log
+    assert "in the log alone" in log
 
 
 def test_the_log_says_why_a_job_stopped(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), Progress("a", tmp_path / "a.log", io.StringIO()):
+    with pytest.raises(ValueError, match="the reason"), Progress("a", tmp_path / "a.log", io.StringIO()):
         raise ValueError("the reason: stopped: there")
     assert progress.last_words(tmp_path / "a.log", "a") == "the reason: stopped: there"
 
 
 @pytest.mark.parametrize("archive", ["images(1)", "a.b+c", "Größe [2]/it's", "odd\u202e\x7f name"])
 def test_every_archives_last_words_are_found(archive: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError), Progress(archive, tmp_path / "a.log", io.StringIO()):
+    with pytest.raises(ValueError, match="the reason"), Progress(archive, tmp_path / "a.log", io.StringIO()):
         raise ValueError("the reason")
     assert progress.last_words(tmp_path / "a.log", archive) == "the reason"
     assert progress.last_words(tmp_path / "a.log", f"x{archive}") == ""
@@ -73,7 +74,8 @@ def test_a_message_is_one_line_of_what_can_be_shown(harmful: str, tmp_path: Path
         shown.say(f"mes{harmful}sage")
     for text in (terminal.getvalue(), (tmp_path / "a.log").read_bytes().decode()):
         assert text.removesuffix("\n").isprintable()
-        assert "arch\\" in text and "mes\\" in text
+        assert "arch\\" in text
+        assert "mes\\" in text
 
 
 @pytest.mark.parametrize(

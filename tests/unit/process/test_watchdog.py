@@ -16,7 +16,8 @@ def test_a_member_hangs_once_it_has_been_there_for_the_whole_time() -> None:
             watchdog.look(1)
             assert watchdog.hanging() == {0, 7, 9}
     watchdog.look(1)
-    assert watchdog.hanging() == set() and set(slots) == {0}
+    assert watchdog.hanging() == set()
+    assert set(slots) == {0}
 
 
 def test_the_longest_time_at_a_member_is_known_up_to_the_limit() -> None:
@@ -39,7 +40,8 @@ def test_one_member_after_the_other_does_not_hang() -> None:
     for index in range(20):
         with board.member(index), board.inference():
             watchdog.look(2)
-            assert watchdog.hanging() == set() and not watchdog.inference_hangs()
+            assert watchdog.hanging() == set()
+            assert not watchdog.inference_hangs()
 
 
 def test_an_inference_has_its_own_limit() -> None:
@@ -48,6 +50,7 @@ def test_an_inference_has_its_own_limit() -> None:
     with board.inference():
         for _ in range(10):
             watchdog.look(1)
-        assert watchdog.hanging() == set() and not watchdog.inference_hangs()
+        assert watchdog.hanging() == set()
+        assert not watchdog.inference_hangs()
         watchdog.look(1)
         assert watchdog.inference_hangs()

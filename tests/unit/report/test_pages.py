@@ -11,7 +11,7 @@ import pytest
 from helpers.project import WEIGHTS
 from helpers.results import Photo, failed, people, publish, without
 from zipcrop.detect.model import sha256
-from zipcrop.report import pages
+from zipcrop.report import pages, thumbnail
 from zipcrop.report.pictures import Pictures
 from zipcrop.report.survey import survey
 from zipcrop.results import summary
@@ -122,7 +122,7 @@ def test_results_of_different_runs_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_box_is_drawn_on_photos_and_not_on_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    monkeypatch.setattr(pages.thumbnail, "draw_box", lambda thumbnail, box, photo: drawn.append(tuple(box)))
+    monkeypatch.setattr(thumbnail, "draw_box", lambda picture, box, photo: drawn.append(tuple(box)))
     write(tmp_path, {"a": [people("x.jpg", 0.9), without("empty.jpg", 0.2)]})
     assert drawn == [(120.0, 200.0, 180.0, 400.0)]
 

@@ -6,15 +6,19 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from helpers.photos import encoded
 from zipcrop.image import codec
-from zipcrop.image.formats import Header
 from zipcrop.report import thumbnail
 from zipcrop.report.pictures import Pictures
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zipcrop.image.formats import Header
 
 GOOD = encoded("zidane", scale=0.3)
 DEADLY = encoded("bus", scale=0.3)

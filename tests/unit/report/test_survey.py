@@ -186,8 +186,8 @@ def test_names_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("padding", [0.0, 0.1, 3.0])
 def test_crop_sizes_are_those_that_are_cut(tmp_path: Path, padding: float) -> None:
     corners = np.random.default_rng(1).uniform(0, 1, (200, 2, 2))
-    boxes = np.round(np.sort(corners, axis=1).reshape(200, 4) * [WIDTH, HEIGHT, WIDTH, HEIGHT], 3)
-    boxes = [tuple(box) for box in boxes if min(box[2] - box[0], box[3] - box[1]) > 2]
+    drawn = np.round(np.sort(corners, axis=1).reshape(200, 4) * [WIDTH, HEIGHT, WIDTH, HEIGHT], 3)
+    boxes = [tuple(box) for box in drawn if min(box[2] - box[0], box[3] - box[1]) > 2]
     publish(tmp_path, {"a": [people(f"{i}.jpg", 0.9, boxes=[box]) for i, box in enumerate(boxes)]})
     edges = _crop_edges(tables.read_numbers(tmp_path, "a"), padding)
     cut = [crop_slice(box, padding, WIDTH, HEIGHT) for box in boxes]

@@ -34,7 +34,8 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_looks_the_same(tmp_path
     (tmp_path / "a.jpg").write_bytes(encoded("bus", scale=2.0))
     (tmp_path / "a.png").write_bytes(encoded("bus", ".png", scale=2.0))
     reduced, whole = (load(tmp_path / name) for name in ("a.jpg", "a.png"))
-    assert reduced is not None and whole is not None
+    assert reduced is not None
+    assert whole is not None
     assert reduced.shape == whole.shape
     assert np.abs(reduced.astype(int) - whole).mean() < 4
 

@@ -18,7 +18,8 @@ from zipcrop.results import coco, exports, layout
 
 def export(output: Path) -> dict[str, Any]:
     coco.write(output, exports.archives(output))
-    return json.loads(layout.coco(output).read_text(encoding="utf-8"))
+    written: dict[str, Any] = json.loads(layout.coco(output).read_text(encoding="utf-8"))
+    return written
 
 
 def load(output: Path) -> COCO:
@@ -204,4 +205,5 @@ def coco_average_precision(found: COCO, truth: dict[tuple[str, str], np.ndarray]
         evaluation = COCOeval(true, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"][:, :, 0, 0, -1].mean(axis=1)
+    precision: np.ndarray = evaluation.eval["precision"][:, :, 0, 0, -1].mean(axis=1)
+    return precision

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 def prune(folder: Path) -> list[str]:
     """What the script says of the archives in `folder / "raw"` and their results in `folder / "output"`."""
-    command = [sys.executable, ROOT / "workflow/scripts/prune.py"]
+    command = [sys.executable, str(ROOT / "workflow/scripts/prune.py")]
     command += [f"--raw-zips={folder / 'raw'}", f"--output={folder / 'output'}"]
     done = subprocess.run(command, capture_output=True, env={})
     assert (done.returncode, done.stderr) == (0, b"")

@@ -304,7 +304,7 @@ def test_the_summary_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 
     (tmp_path / "summary.csv").write_text("old")
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="No space left"):
         summary.write(summary.summarize(tmp_path, {}).table, tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
@@ -373,9 +373,9 @@ def test_no_folder_is_removed_through_a_link(folder: str, tmp_path: Path) -> Non
     publish(tmp_path, "gone", (person(0, "gone"), 1, 10))
     (tmp_path / folder).rename(tmp_path / "elsewhere")
     (tmp_path / folder).symlink_to("../elsewhere" if "/" in folder else "elsewhere")
-    before = [path for path in (tmp_path / "elsewhere").rglob("*")]
+    before = list((tmp_path / "elsewhere").rglob("*"))
     assert prune.remove(tmp_path, "gone", []) == ["Person/gone/0_0.jpg"]
-    assert [path for path in (tmp_path / "elsewhere").rglob("*")] == before
+    assert list((tmp_path / "elsewhere").rglob("*")) == before
     assert (tmp_path / folder).is_symlink()
 
 

@@ -7,7 +7,7 @@ import sys
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,10 +15,12 @@ from helpers.environment import patched_everywhere
 from helpers.files import make_zip
 from helpers.photos import encoded
 from helpers.project import ROOT
-from helpers.store import Store
 from zipcrop.archive import store as object_store
 from zipcrop.errors import MachineError
 from zipcrop.results import upload
+
+if TYPE_CHECKING:
+    from helpers.store import Store
 
 Crop = Callable[..., list[dict[str, str]]]
 URL = "s3://results/set 1"
@@ -188,7 +190,7 @@ def test_nothing_but_the_archives_results_is_removed_there(output: Path, store: 
 
 def run_script(output: Path, done: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """What uploads, as the workflow calls it."""
-    command = [sys.executable, ROOT / "workflow/scripts/upload_results.py", f"--output={output}", f"--done={done}"]
+    command = [sys.executable, str(ROOT / "workflow/scripts/upload_results.py"), f"--output={output}", f"--done={done}"]
     command += ["--archive=images(1)", f"--url={URL}"]
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
 

@@ -43,14 +43,24 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
 
 
+def make_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (flip, "is not what was written"),
         (Path.unlink, "is gone"),
         (lambda path: path.write_bytes(b""), "is not what was written"),
-        (lambda path: (path.unlink(), path.symlink_to("/etc/passwd")), "by its name or by a link"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+        (make_link, "by its name or by a link"),
+        (make_pipe, "not a regular file"),
     ],
 )
 @pytest.mark.parametrize("file", CONTENTS)
