@@ -293,7 +293,7 @@ def _explain(error: dict[str, str], doing: str) -> str:
     if code in _NO_ACCESS:
         return f"the store refuses {doing} ({code}); see that the credentials are right and give access, and run again"
     if code in ("404", "NoSuchKey", "NoSuchBucket"):
-        return f"there is nothing there ({code}) while {doing}; put it back, or set another place, and run again"
+        return f"there is nothing there ({code}) while {doing}; put it back, or set another location, and run again"
     if code in ("412", "PreconditionFailed"):
         return f"the object changed while {doing}; run again once it is complete"
     return f"{error.get('Message') or code} ({code}) while {doing}; see that the store is well, and run again"
