@@ -82,8 +82,13 @@ def _outcome(main: Callable[[], None]) -> tuple[int, str]:
         words = traceback.format_exc().strip()
     else:
         return 0, ""
-    with contextlib.suppress(OSError):  # a full disk, which the terminal is told of
-        print(words, file=sys.stderr)
+    try:
+        print(words, file=sys.stderr, flush=True)
+    except OSError:  # a full disk, which the terminal is told of
+        # What is left in buffers is flushed at the end, and would change the exit status if that failed.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
     return 1, words
 
 
