@@ -19,6 +19,7 @@ from typing import Any
 from helpers.files import make_zip
 from helpers.job import CropJob
 from helpers.photos import encoded
+from helpers.process_group import started
 from helpers.project import SCRIPTS
 
 _HERE = Path(__file__).resolve().parent
@@ -134,20 +135,9 @@ class Bench:
     ) -> Iterator[subprocess.Popen[str]]:
         """Starts a job as the leader of a process group of its own, and kills the rest of the group at the end."""
         job = CropJob(self.zip, self.model, output, log, settings)
-        with subprocess.Popen(
-            job.command(_HERE / "crop_job.py"),
-            env={**os.environ, "PYTHONPATH": str(SCRIPTS), **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+        environment = {**os.environ, "PYTHONPATH": str(SCRIPTS), **(env or {})}
+        with started(job.command(_HERE / "crop_job.py"), environment) as process:
+            yield process
 
 
 def _counted(counter: Path) -> tuple[int, str]:

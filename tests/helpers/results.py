@@ -18,7 +18,7 @@ from zipcrop import RESULTS_VERSION
 from zipcrop.archive import source
 from zipcrop.archive.reader import Member
 from zipcrop.detect.model import sha256
-from zipcrop.results import manifest, summary
+from zipcrop.results import layout, manifest, summary
 from zipcrop.results.manifest import Outcome, Person
 from zipcrop.results.names import output_names
 
@@ -93,7 +93,7 @@ def publish(
     """Writes into the folder `output` the results of a run over `archives`. Each has its members, as photos or as
     pairs of name and outcome, or None if it cannot be opened."""
     for number, (archive, members) in enumerate(archives.items()):
-        target = manifest.path(output, archive)
+        target = layout.manifest(output, archive)
         target.parent.mkdir(parents=True, exist_ok=True)
         for folder in ("Person", "No_Person"):
             (output / folder / archive).mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def publish(
             "versions": {"results": str(RESULTS_VERSION), "python": "3.11.7"},
             "seconds": 2.0 + number % 7,
         }
-        manifest.record_path(output, archive).write_text(json.dumps(record))
+        layout.record(output, archive).write_text(json.dumps(record))
     table = summary.summarize(output, {archive: _zip(archive) for archive in archives}).table
     summary.write(table, output)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from helpers.files import read_csv
 from helpers.job import IMAGE_SIZE
+from helpers.process_group import started
 from helpers.project import ROOT, WEIGHTS
 
 _STARTS = ("rule ", "localrule ", "checkpoint ", "localcheckpoint ")
@@ -54,23 +54,8 @@ class Workflow:
         command += [f"model={WEIGHTS}", f"image_size={IMAGE_SIZE}", *config]
         # As on a machine where nobody has activated the environment.
         environment = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin", **(env or {})}
-        with subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            # Tests that run in the background may have it ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        ) as process:
-            try:
-                yield process
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+        with started(command, environment, self.folder) as process:
+            yield process
 
     def run(
         self, *arguments: str, config: Sequence[str] = (), env: dict[str, str] | None = None

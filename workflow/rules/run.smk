@@ -46,7 +46,7 @@ def lock_output():
     """Keeps other runs out of the output folder until this process ends. Snakemake's own lock would outlive a kill -9."""
     global output_lock
     try:
-        output_lock = lock.acquire(Path(OUTPUT, ".lock"))
+        output_lock = lock.acquire(layout.lock(Path(OUTPUT)))
     except lock.LockedError as error:
         stop(f"another run ({error}) is at work in {OUTPUT}; wait until it has ended, or end it, and run again")
     except OSError as error:
@@ -86,7 +86,7 @@ def sweep_output():
     try:
         staged.sweep(Path(OUTPUT))
         files.sync(Path(OUTPUT))
-        Path(OUTPUT, ".lock").unlink()
+        layout.lock(Path(OUTPUT)).unlink()
     except (OSError, errors.ZipcropError):
         pass  # the end of the next run tries again
 

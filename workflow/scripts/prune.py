@@ -35,7 +35,7 @@ def prune(output: Path, live: Collection[str], upload_to: str) -> None:
                 from zipcrop.results import upload  # which takes long to import
 
                 upload.remove(output, archive, live, upload_to.rstrip("/"))
-                upload.marker(output, archive).unlink(missing_ok=True)
+                layout.uploaded(output, archive).unlink(missing_ok=True)
             others = remove(output, archive, live)
         except ResultsError as error:
             say(f"warning: which files are those of {archive} cannot be told, since {error.what}; delete them yourself")

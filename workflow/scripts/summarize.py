@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zipcrop.archive import catalog
 from zipcrop.errors import machine_faults
-from zipcrop.results import manifest, summary
+from zipcrop.results import layout, summary
 from zipcrop.script import run_script
 from zipcrop.terminal import say
 
@@ -20,7 +20,7 @@ def main() -> None:
     live = catalog.find_archives(options.raw_zips)
     # An archive that came while the run was under way has no manifest yet; the next run does it.
     archives = {
-        archive: found.location for archive, found in live.items() if manifest.path(options.output, archive).exists()
+        archive: found.location for archive, found in live.items() if layout.manifest(options.output, archive).exists()
     }
     with machine_faults(f"summarizing {options.output}"):
         table, failures, warnings = summary.summarize(options.output, archives)

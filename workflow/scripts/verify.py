@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zipcrop.errors import MachineError
-from zipcrop.results import layout, manifest, verify
+from zipcrop.results import layout, verify
 from zipcrop.script import run_script
 from zipcrop.terminal import say
 
@@ -31,7 +31,7 @@ def main() -> None:
                 say(f"{archive}: … and {len(problems) - MOST_LINES} more")
     say(f"verified {len(archives)} archives in {options.output}: {len(archives) - len(bad)} are as they were written")
     if bad:
-        again = shlex.quote(str(manifest.path(options.output, bad[0])))
+        again = shlex.quote(str(layout.manifest(options.output, bad[0])))
         raise MachineError(
             f"the results of {len(bad)} archives are not as they were written; snakemake --forcerun {again} makes those"
             f" of {bad[0]} anew, and --forcerun crop_archive those of all"

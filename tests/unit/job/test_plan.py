@@ -19,7 +19,7 @@ from zipcrop.archive.source import LocalFile
 from zipcrop.job import plan, staged
 from zipcrop.job.plan import NEW, Plan, Wanted
 from zipcrop.job.staging import Staging
-from zipcrop.results import manifest, soundness
+from zipcrop.results import layout, manifest, soundness
 from zipcrop.results.manifest import Content, Outcome
 from zipcrop.settings import Settings
 
@@ -72,7 +72,7 @@ def make(output: Path, wanted: Wanted = WANTED) -> Plan:
 
 
 def change_record(output: Path, archive: str, change: Callable[[dict[str, Any]], object]) -> None:
-    path = manifest.record_path(output, archive)
+    path = layout.record(output, archive)
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
@@ -133,7 +133,7 @@ def test_another_version_of_the_results(output: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1", "{}", '{"model": 1}', "\0\0\0", "[" * 100_000])
 def test_a_damaged_record_is_no_record(output: Path, text: str) -> None:
-    manifest.record_path(output, "a").write_text(text)
+    layout.record(output, "a").write_text(text)
     assert list(make(output).pending) == ["a"]
 
 

@@ -16,6 +16,7 @@ from zipcrop import files
 from zipcrop.errors import MachineError, ZipcropError
 from zipcrop.files import remove_with_empty_parents
 from zipcrop.job import staged
+from zipcrop.job.journal import Journal
 from zipcrop.job.staged import force, forced, has_leftovers, sweep
 from zipcrop.job.staging import Staging
 from zipcrop.results import manifest, soundness
@@ -419,3 +420,23 @@ def test_of_a_link_that_is_removed_what_it_leads_to_stays(tmp_path: Path) -> Non
         remove_with_empty_parents(link, tmp_path / "root")
         assert list((tmp_path / "root").iterdir()) == []
     assert (tmp_path / "elsewhere" / "file").exists()
+
+
+def test_a_disk_that_stays_full_keeps_neither_reserve_nor_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_close = Journal.close
+
+    def close(journal: Journal) -> None:
+        really_close(journal)
+        raise OSError(errno.ENOSPC, "full, when what is left is flushed")
+
+    def work() -> None:
+        with Staging(tmp_path, "a", "key") as staging:
+            staging.resume()
+            raise OSError(errno.ENOSPC, "full at first")
+
+    monkeypatch.setattr(Journal, "close", close)
+    with pytest.raises(OSError, match="full at first"):
+        work()
+    assert not list(tmp_path.rglob("reserve"))
+    with Staging(tmp_path, "a", "key"):
+        pass

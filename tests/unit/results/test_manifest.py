@@ -8,7 +8,7 @@ import pytest
 from helpers.results import UGLY_NAMES, person, publish
 from zipcrop.archive.reader import Member
 from zipcrop.errors import ResultsError
-from zipcrop.results import manifest
+from zipcrop.results import layout, manifest
 from zipcrop.results.manifest import Outcome, Person
 
 MEMBER = Member(7, 'a "b",\nc.jpg', 0xABC, 1234, "")
@@ -108,7 +108,7 @@ def test_members_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def write(output: Path, archive: str, members: list[tuple[str, Outcome]]) -> None:
-    path = manifest.path(output, archive)
+    path = layout.manifest(output, archive)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         row
@@ -129,7 +129,7 @@ def test_an_archive_that_cannot_be_opened_has_no_members(tmp_path: Path) -> None
 )
 def test_a_manifest_that_was_damaged_meanwhile_is_named(data: bytes, tmp_path: Path) -> None:
     publish(tmp_path, {"a": [("x.jpg", person((1.0, 2.0, 30.5, 40.0)))]})
-    path = manifest.path(tmp_path, "a")
+    path = layout.manifest(tmp_path, "a")
     path.write_bytes(data)
     with pytest.raises(ResultsError, match=r"results of a cannot be read: .*/a\.csv is no manifest; delete it and run"):
         list(manifest.members(tmp_path, "a"))

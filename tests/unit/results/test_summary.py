@@ -11,7 +11,7 @@ import pytest
 
 from zipcrop.archive.reader import Member
 from zipcrop.errors import MachineError, ResultsError, ZipcropError
-from zipcrop.results import manifest, prune, record, summary, tables
+from zipcrop.results import layout, manifest, prune, record, summary, tables
 from zipcrop.results.manifest import Outcome, Person
 
 RECORD = {
@@ -37,10 +37,10 @@ def publish(
         for file in outcome.files():
             (output / file).parent.mkdir(parents=True, exist_ok=True)
             (output / file).write_text("x")
-    path = manifest.path(output, archive)
+    path = layout.manifest(output, archive)
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest.write(path, rows)
-    manifest.record_path(output, archive).write_text(json.dumps({**RECORD, "fingerprint": f"f-{archive}"}))
+    layout.record(output, archive).write_text(json.dumps({**RECORD, "fingerprint": f"f-{archive}"}))
 
 
 def person(index: int, archive: str, crops: int = 1) -> Outcome:
@@ -248,8 +248,8 @@ BAD_RECORDS: dict[str, Callable[[bytes], bytes]] = {
     "does not name the model": replaced("sha256", "sha1"),
 }
 BAD = [
-    *((manifest.path, what, change) for what, change in BAD_MANIFESTS.items()),
-    *((manifest.record_path, what, change) for what, change in BAD_RECORDS.items()),
+    *((layout.manifest, what, change) for what, change in BAD_MANIFESTS.items()),
+    *((layout.record, what, change) for what, change in BAD_RECORDS.items()),
 ]
 
 
@@ -267,11 +267,11 @@ def test_an_archive_whose_results_cannot_be_read_is_named_and_left_out(
         summary.require_no_failures(results / "summary.csv")
 
 
-@pytest.mark.parametrize("path_of", [manifest.path, manifest.record_path])
+@pytest.mark.parametrize("path_of", [layout.manifest, layout.record])
 def test_what_is_no_file_cannot_be_read(path_of: Callable[[Path, str], Path], results: Path) -> None:
     path = path_of(results, "a")
     path.unlink()
-    read = tables.read if path_of is manifest.path else record.read
+    read = tables.read if path_of is layout.manifest else record.read
     with pytest.raises(ResultsError, match=r"is missing; delete it and run again"):
         read(results, "a")
     os.mkfifo(path)
@@ -339,7 +339,7 @@ def test_files_that_a_live_archive_took_over_are_kept(tmp_path: Path) -> None:
     publish(tmp_path, "photos/2024", (outcome, 1, 10))
     prune.remove(tmp_path, "photos", ["photos/2024"])
     assert (tmp_path / file).exists()
-    assert not manifest.path(tmp_path, "photos").exists()
+    assert not layout.manifest(tmp_path, "photos").exists()
 
 
 def test_only_the_archives_own_files_are_removed(tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_only_the_archives_own_files_are_removed(tmp_path: Path) -> None:
     persons = tuple(Person((0.0, 0.0, 9.0, 9.0), 0.5, file) for file in own + planted)
     member = Member(0, "0.jpg", 1, 10, "")
     manifest.write(
-        manifest.path(output, "gone"), manifest.rows("gone", member, Outcome(0, "person", "", 9, 9, persons))
+        layout.manifest(output, "gone"), manifest.rows("gone", member, Outcome(0, "person", "", 9, 9, persons))
     )
     assert prune.own_files(output, "gone", []) == (list(own), list(planted))
     assert prune.remove(output, "gone", []) == list(planted)

@@ -17,7 +17,7 @@ from helpers.photos import encoded
 from helpers.project import ROOT
 from zipcrop.archive import store as object_store
 from zipcrop.errors import MachineError
-from zipcrop.results import upload
+from zipcrop.results import layout, upload
 
 if TYPE_CHECKING:
     from helpers.store import Store
@@ -197,7 +197,7 @@ def run_script(output: Path, done: Path, **environment: str) -> subprocess.Compl
 
 def test_the_script_names_what_it_left_alone_and_notes_that_it_is_done(output: Path, store: Store) -> None:
     plant(output, "../secret\x1b")
-    done = run_script(output, upload.marker(output, "images(1)"))
+    done = run_script(output, layout.uploaded(output, "images(1)"))
     count = len(store.keys("results"))
     assert (done.returncode, done.stdout.splitlines()) == (
         0,
@@ -207,7 +207,7 @@ def test_the_script_names_what_it_left_alone_and_notes_that_it_is_done(output: P
             f"{count} files to {URL}",
         ],
     )
-    assert json.loads(upload.marker(output, "images(1)").read_text()) == {"url": URL, "files": count}
+    assert json.loads(layout.uploaded(output, "images(1)").read_text()) == {"url": URL, "files": count}
 
 
 def test_a_disk_that_is_full_leaves_no_note_that_looks_done(output: Path, store: Store, tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_a_disk_that_is_full_leaves_no_note_that_looks_done(output: Path, store:
         "def patch(module):\n    def flush(path):\n        raise OSError(28, '', str(path))\n    module.flush = flush"
     )
     done = run_script(
-        output, upload.marker(output, "images(1)"), **patched_everywhere(tmp_path / "patch", "zipcrop.files", patch)
+        output, layout.uploaded(output, "images(1)"), **patched_everywhere(tmp_path / "patch", "zipcrop.files", patch)
     )
     assert done.returncode == 1
     assert "No space left on device while uploading" in done.stderr
-    assert list(upload.marker(output, "images(1)").parent.iterdir()) == []
+    assert list(layout.uploaded(output, "images(1)").parent.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 
 from zipcrop import files
 from zipcrop.job.staging import Staging
-from zipcrop.results import manifest, verify
+from zipcrop.results import layout, manifest, verify
 from zipcrop.results.manifest import Content, Outcome
 
 CONTENTS = {"Person/a/x_0.jpg": b"a crop", "No_Person/a/sub/y.jpg": b"an original"}
@@ -83,7 +83,7 @@ def test_damaged_lists_are_a_sentence(name: str, content: bytes, output: Path) -
 
 
 def test_a_flipped_bit_in_the_manifest(output: Path) -> None:
-    flip(manifest.path(output, "a"))
+    flip(layout.manifest(output, "a"))
     assert problems(output)
 
 

@@ -213,7 +213,7 @@ def test_labels_are_called_as_the_crop_job_planned(seed: int, tmp_path: Path) ->
             wanted.append((f"z/{name.stem}", PurePosixPath(name.original).suffix))
         rows += manifest.rows("z", Member(index, made.name, 1, 10, ""), outcome_of(index, made, name))
     publish(tmp_path, {"z": []})
-    manifest.write(manifest.path(tmp_path, "z"), rows)
+    manifest.write(layout.manifest(tmp_path, "z"), rows)
     assert set(labels(tmp_path)) == {f"{stem}.txt" for stem, _ in wanted}
     images = [row["image"] for row in read_csv(layout.yolo(tmp_path) / "photos.csv")]
     assert images == [f"images/{stem}{suffix}" for stem, suffix in wanted]
@@ -223,6 +223,6 @@ def test_labels_are_called_as_the_crop_job_planned(seed: int, tmp_path: Path) ->
 def test_a_crop_that_lies_elsewhere_names_no_labels(file: str, tmp_path: Path) -> None:
     publish(tmp_path, {"a": []})
     outcome = Outcome(0, "person", "", 640, 480, (Person((1.0, 2.0, 30.0, 40.0), 0.9, file),))
-    manifest.write(manifest.path(tmp_path, "a"), manifest.rows("a", Member(0, "x.jpg", 1, 10, ""), outcome))
+    manifest.write(layout.manifest(tmp_path, "a"), manifest.rows("a", Member(0, "x.jpg", 1, 10, ""), outcome))
     with pytest.raises(ResultsError, match=r"a\.csv names a crop that is no file of its results; delete it"):
         export(tmp_path)

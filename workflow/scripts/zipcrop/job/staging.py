@@ -164,8 +164,8 @@ class Staging:
     def _put_in_place(self, folder: Path) -> None:
         moved: list[tuple[Path, Path]] = []
         # The manifest first and last: where there is one, all of its results are there.
-        ends = [(staged.MANIFEST, manifest.path(self._output, self._archive))]
-        ends.append((staged.RECORD, manifest.record_path(self._output, self._archive)))
+        ends = [(staged.MANIFEST, layout.manifest(self._output, self._archive))]
+        ends.append((staged.RECORD, layout.record(self._output, self._archive)))
         others = [(f"{name}/{self._archive}", layout.results(self._output, name, self._archive)) for name in FOLDERS]
         others.append((staged.DIGESTS, layout.digests(self._output, self._archive)))
         try:

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from zipcrop.settings import Settings, Speed
 
 
+_BYTES_PER_THREAD = 128 * 1024**2
+"""A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""
+_LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
+"""A GPU takes whole batches."""
+_FILE_BYTES_PER_THREAD = 32 * 1024**2
+
+
 @dataclass(frozen=True)
 class Job:
     """What to do with one archive."""
@@ -50,6 +57,16 @@ class Task:
     """The archive's when the job began."""
     digest: str
     """Of the archive's directory, as the job has read it."""
+
+    @property
+    def memory(self) -> int:
+        """The bytes that photos of a worker may hold at the same time, from decoding to writing."""
+        return max(_LEAST_BYTES[self.device], self.threads * _BYTES_PER_THREAD)
+
+    @property
+    def memory_of_files(self) -> int:
+        """The bytes of files that a worker has read and not yet decoded."""
+        return self.threads * _FILE_BYTES_PER_THREAD
 
     @property
     def chunk(self) -> int:

@@ -40,12 +40,6 @@ if TYPE_CHECKING:
     from zipcrop.process.watchdog import Board
     from zipcrop.results.names import OutputName
 
-_BYTES_PER_THREAD = 128 * 1024**2
-"""A photo of 12 megapixels holds about 42 MB while it is decoded, inferred and written, one of 48 about 160."""
-_LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
-"""A GPU takes whole batches."""
-_FILE_BYTES_PER_THREAD = 32 * 1024**2  # for files that are read and not yet decoded
-
 
 class Worker:
     """A worker of one archive."""
@@ -73,11 +67,10 @@ class Worker:
         self._careful = careful
         with machine_faults(f"opening {task.job.zip}"):
             self._archive = ConfirmedArchive(task.job.zip, self._settings.limits, task.state, task.digest)
-        in_flight = max(_LEAST_BYTES[task.device], task.threads * _BYTES_PER_THREAD)
-        self._budget = ByteBudget(in_flight)
+        self._budget = ByteBudget(task.memory)
         # Separate budgets: a thread that decodes a file holds its bytes already, one that writes a photo its pixels.
-        self._budget_for_files = ByteBudget(task.threads * _FILE_BYTES_PER_THREAD)
-        self._budget_for_crops = ByteBudget(in_flight)
+        self._budget_for_files = ByteBudget(task.memory_of_files)
+        self._budget_for_crops = ByteBudget(task.memory)
         self._todo: queue.SimpleQueue[tuple[int, OutputName] | None] = queue.SimpleQueue()
         self._decoded: Buckets[Photo] = Buckets()
         self._detected: queue.SimpleQueue[tuple[Photo, np.ndarray] | None] = queue.SimpleQueue()

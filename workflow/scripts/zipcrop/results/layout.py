@@ -94,8 +94,8 @@ def staging(output: Path, archive: str) -> Path:
 
 
 def lock(output: Path) -> Path:
-    """The lock of a run."""
-    return inside(output, ".lock")
+    """The lock of a run. Whoever takes it replaces a link (see `lock.acquire`)."""
+    return output / ".lock"
 
 
 def looked(output: Path) -> Path:

@@ -60,22 +60,13 @@ SIZE = ("width", "height")
 BOX = ("x1", "y1", "x2", "y2")
 
 
-def path(output: Path, archive: str) -> Path:
-    """The manifest of `archive`, below the folder `output`."""
-    return layout.manifest(output, archive)
-
-
-def record_path(output: Path, archive: str) -> Path:
-    """The record of an archive's job (archive, fingerprint, weights, settings, seconds; JSON), beside its manifest."""
-    return layout.record(output, archive)
-
-
 def read_record(output: Path, archive: str) -> dict[str, Any]:
-    """The record at `record_path`. Raises OSError, or ValueError where the file holds no record."""
-    with files.open_regular(record_path(output, archive), "r") as file:
+    """The record of an archive's job (fingerprint, weights, settings, seconds), from the JSON beside its manifest.
+    Raises OSError, or ValueError where the file holds no record."""
+    with files.open_regular(layout.record(output, archive), "r") as file:
         record: dict[str, Any] = json.load(file)
     if not isinstance(record, dict):
-        raise ValueError(f"{record_path(output, archive)} holds no record")
+        raise ValueError(f"{layout.record(output, archive)} holds no record")
     return record
 
 

@@ -64,11 +64,6 @@ def remove(output: Path, name: str, live: Iterable[str], url: str) -> None:
     store.delete(url, files)
 
 
-def marker(output: Path, name: str) -> Path:
-    """The note that the archive `name` has been uploaded. Raises MachineError if a link leads it elsewhere."""
-    return layout.uploaded(output, name)
-
-
 def _manifest_files(name: str) -> list[str]:
     """The manifest comes last: where it is, all is."""
     return [path(Path(), name).as_posix() for path in (layout.digests, layout.record, layout.manifest)]
