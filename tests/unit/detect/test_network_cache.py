@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.files import flip
-from zipcrop.detect import engine, network_cache
+from zipcrop.detect import engine, network_cache, openvino
 from zipcrop.detect import model as prepared
 from zipcrop.detect.model import Model
 from zipcrop.settings import Thresholds
@@ -181,3 +181,18 @@ def test_an_engine_loads_while_others_delete_what_they_see(model: Model) -> None
     finally:
         ended.set()
         deleting.join()
+
+
+def test_a_compiled_network_that_goes_while_it_is_loaded_is_compiled_anew(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(model)
+    really_compile = openvino._compile
+
+    def compile_unless_cached(model: Model, threads: int, kept: dict[str, str]) -> object:
+        if kept:
+            raise RuntimeError("filesystem error: cannot set permissions: No such file or directory")
+        return really_compile(model, threads, kept)
+
+    monkeypatch.setattr(openvino, "_compile", compile_unless_cached)
+    load(model)

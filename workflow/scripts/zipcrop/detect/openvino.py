@@ -62,7 +62,8 @@ def compile_model(model: Model, threads: int) -> ov.CompiledModel:
                 model.check_files("openvino")  # before it is kept
     except RuntimeError:  # OpenVINO's
         model.check_files("openvino")
-        raise
+        # Another process may have removed a compiled network just when this one was about to load it.
+        return _compile(model, threads, {})
     return compiled
 
 
