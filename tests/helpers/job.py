@@ -56,6 +56,12 @@ class CropJob:
     speed: Mapping[str, Any] = field(default_factory=dict)
     """Those that differ from SPEED."""
     threads: int = 2
+    gpus: int = 1
+
+    @property
+    def engine_logs(self) -> Path:
+        """Folder of the logs of engine processes."""
+        return self.log.parent / "engine"
 
     @property
     def archive(self) -> str:
@@ -79,6 +85,8 @@ class CropJob:
             settings=Settings.from_flat({**SETTINGS, **self.settings}),
             speed=Speed(**{**SPEED, **self.speed}),
             threads=self.threads,
+            engine_logs=self.engine_logs,
+            gpus=self.gpus,
         )
 
     def arguments(self) -> list[str]:
@@ -93,6 +101,8 @@ class CropJob:
             "settings": json.dumps({**SETTINGS, **self.settings}),
             "speed": json.dumps({**SPEED, **self.speed}),
             "threads": self.threads,
+            "gpus": self.gpus,
+            "engine-logs": self.engine_logs,
         }
         return [f"--{option}={value}" for option, value in options.items()]
 

@@ -15,10 +15,10 @@ SCRIPTS = SOURCE / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from zipcrop.archive import catalog, source
-from zipcrop.detect import device, model
+from zipcrop.detect import model
 from zipcrop import configuration, errors, files
 from zipcrop.results import layout, summary_state
-from zipcrop.process import lock, progress
+from zipcrop.process import gpu, lock, progress
 from zipcrop.job import plan, staged
 from zipcrop.results.exports import EXPORTS_VERSION
 from zipcrop.report import REPORT_VERSION, caption, label, survey_file

@@ -16,6 +16,8 @@ rule crop_archive:
         script=script("crop_archive.py"),
         output=untracked(OUTPUT),
         speed=untracked(speed_settings()),
+        gpus=gpus_of_run,
+        engine_logs=untracked("logs/engine"),
     log:
         "logs/crop/{archive}.log",
     conda:
@@ -30,4 +32,5 @@ rule crop_archive:
         # begin with a dash.
         "exec python {params.script:q} --archive={wildcards.archive:q} --zip={params.zip:q} --model={input.model:q}"
         " --output={params.output:q} --fingerprint={params.fingerprint:q} --settings={params.settings:q}"
-        " --speed={params.speed:q} --threads={threads} --refused={params.refused:q} --log={log:q}"
+        " --speed={params.speed:q} --threads={threads} --gpus={params.gpus} --engine-logs={params.engine_logs:q}"
+        " --refused={params.refused:q} --log={log:q}"

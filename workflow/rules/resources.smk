@@ -1,9 +1,12 @@
 # What jobs ask for: cores, GPUs, memory and time, on a machine of their own and on a cluster. Memory counts on a single
 # machine only where a limit is given, such as --resources mem_mb=32000.
 LARGE = 1_000_000_000  # bytes
-# Cores keep a GPU fed: one decodes about 11 photos of 12 megapixels a second, or 260 of 640x480. Clusters have 4 to 16 cores
+# Cores keep a GPU fed: one decodes about 20 photos of 12 megapixels a second, or 400 of 640x480. Clusters have 4 to 16 cores
 # for each GPU.
 CORES, LARGE_CORES = 4, 8
+# On a machine with a GPU, so many archives share it that one starts, and one publishes, while others are inferred.
+ARCHIVES_PER_GPU = 3
+SMALL, SMALL_CORES = 32_000_000, 2  # bytes; the start of such an archive is most of its time
 # Without a GPU, a core does 3 photos a second (yolov8s at 640 pixels), and few have less than 100 kB.
 BYTES_PER_CORE_SECOND = 300_000
 
@@ -24,23 +27,47 @@ def uses_gpu():
     return config["device"] != "cpu" and config["engine"] != "openvino" and config["precision"] != "int8"
 
 
+@functools.cache
+def visible_gpus():
+    """How many GPUs the jobs would find on this machine."""
+    return len(gpu.visible()) if uses_gpu() else 0
+
+
 def gpus():
     """How many GPUs, or archives at a time where there are none, the run may use."""
     limits = workflow.global_resources
     return max(1, limits["gpu"].value) if "gpu" in limits else 1
 
 
+def gpus_of_run(wildcards, input):
+    """How many GPUs the jobs on a machine may use between them."""
+    return config["gpus_per_archive"] if on_cluster() else gpus()
+
+
 def gpus_per_archive(wildcards):
+    """What Snakemake counts. On a machine with GPUs it counts none: archives share them, and cores limit how many run at
+    once."""
     if on_cluster():
         return config["gpus_per_archive"] if uses_gpu() else 0
-    return min(config["gpus_per_archive"], gpus())
+    return 0 if visible_gpus() else min(config["gpus_per_archive"], gpus())
+
+
+def archives_at_once():
+    """How many archives share the cores of this machine."""
+    if visible_gpus():
+        most = ARCHIVES_PER_GPU * min(gpus(), visible_gpus()) // config["gpus_per_archive"]
+        return max(1, min(most, len(ARCHIVES)))
+    return gpus() // min(config["gpus_per_archive"], gpus())
 
 
 def cores_per_archive(wildcards):
     """An even share of the cores for each archive that may run at once."""
     if on_cluster():
         return CORES if archive_bytes(wildcards.archive) < LARGE else LARGE_CORES
-    return max(1, all_cores(wildcards) // (gpus() // gpus_per_archive(wildcards)))
+    cores = max(1, all_cores(wildcards) // archives_at_once())
+    if visible_gpus() and len(ARCHIVES) > archives_at_once() and archive_bytes(wildcards.archive) < SMALL:
+        return min(SMALL_CORES, cores)
+    return cores
 
 
 def all_cores(wildcards):
@@ -56,10 +83,10 @@ def half_of_the_cores(wildcards):
 
 
 def crop_memory(wildcards, threads, attempt):
-    """Megabytes. Measured on CPUs: 650, up to 250 more for each core beyond two, and 1,200 when it meets bombs. On a GPU
-    each worker has torch and CUDA, with 2 to 3 GB."""
-    workers = device.worker_count(config["workers"], "cuda", threads, config["gpus_per_archive"]) if uses_gpu() else 0
-    return (2000 + 250 * threads + 3000 * workers) * attempt
+    """Megabytes. Measured on CPUs: 650, up to 250 more for each core beyond two, and 1,200 when it meets bombs. The engine
+    process of a GPU has torch and CUDA, with 3 GB, and what workers have in flight there, with half a GB."""
+    engines = config["gpus_per_archive"] if uses_gpu() else 0
+    return (2000 + 250 * threads + 4000 * engines) * attempt
 
 
 def crop_minutes(wildcards, threads, attempt):

@@ -20,11 +20,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for option in ("archive", "zip", "fingerprint"):
         parser.add_argument(f"--{option}", required=True)
-    for option in ("model", "output", "log"):
+    for option in ("model", "output", "log", "engine-logs"):
         parser.add_argument(f"--{option}", required=True, type=Path)
     for option in ("settings", "speed"):
         parser.add_argument(f"--{option}", required=True, type=json.loads)
-    parser.add_argument("--threads", required=True, type=int)
+    for option in ("threads", "gpus"):
+        parser.add_argument(f"--{option}", required=True, type=int)
     parser.add_argument("--refused", default="")
     options = vars(parser.parse_args())
     # A job that is told to end must end its workers, too.

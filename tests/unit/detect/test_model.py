@@ -192,7 +192,7 @@ def test_the_openvino_engine_compiles_nothing_that_is_damaged(path: Path, damage
     else:
         os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(ModelError, match=f"{file.name} is damaged; run again"):
-        engine.load(Model.read(path), "openvino", "cpu", 2, 1, THRESHOLDS)
+        engine.load(Model.read(path), "openvino", 2, THRESHOLDS)
     assert not path.exists()
     assert not list(path.parent.rglob("*.blob"))
 
@@ -205,7 +205,7 @@ def test_a_fault_of_openvino_is_no_fault_of_the_model(path: Path, monkeypatch: p
 
     monkeypatch.setattr(openvino, "_compile", fail)
     with pytest.raises(RuntimeError, match="it does not work"):
-        engine.load(Model.read(path), "openvino", "cpu", 2, 1, THRESHOLDS)
+        engine.load(Model.read(path), "openvino", 2, THRESHOLDS)
     assert path.exists()
 
 

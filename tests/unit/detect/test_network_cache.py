@@ -123,7 +123,7 @@ def model(tmp_path: Path, model_json: Path) -> Model:
 
 
 def load(model: Model) -> None:
-    engine.load(model, "openvino", "cpu", 2, 1, THRESHOLDS)
+    engine.load(model, "openvino", 2, THRESHOLDS)
 
 
 def test_the_second_engine_finds_what_the_first_has_compiled(model: Model) -> None:
@@ -144,7 +144,7 @@ def test_the_second_engine_finds_what_the_first_has_compiled(model: Model) -> No
 def test_engines_on_other_numbers_of_cores_have_their_own_folder(model: Model) -> None:
     """A job reads all that is in the folder."""
     for threads in (1, 2):
-        engine.load(model, "openvino", "cpu", threads, 1, THRESHOLDS)
+        engine.load(model, "openvino", threads, THRESHOLDS)
         assert len(list(network_cache.folder(Path(model.openvino), threads).iterdir())) == 1
 
 

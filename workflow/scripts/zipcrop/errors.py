@@ -53,6 +53,28 @@ class MachineError(ZipcropError):
         return cls(f"{what} while {doing}{where}; {advice}")
 
 
+class EngineGone(MachineError):
+    """The engine process of a GPU has ended while a job needed it. Another one may be started."""
+
+
+class EngineHangs(MachineError):
+    """The engine has not answered for too long."""
+
+    def __init__(self, sentence: str, address: object = None) -> None:
+        """`address` is that of its process, if it has one to itself."""
+        super().__init__(sentence)
+        self.address = address
+
+
+class GPUUnusable(MachineError):
+    """The engine process of a GPU cannot start: no network works there. The sentence has no advice yet, since the CPU
+    may do instead."""
+
+
+class OutOfGPUMemory(Exception):
+    """A GPU had too little memory for a batch; a smaller one may do."""
+
+
 def one_line(text: str, most: int = 150) -> str:
     """`text` from a file or a library, for use in a sentence: its first line, of up to `most` characters, without those
     that a terminal would obey."""

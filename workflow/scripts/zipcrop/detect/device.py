@@ -32,7 +32,7 @@ def worker_count(workers: int | Literal["auto"], device: Device, threads: int, g
     if workers != "auto":
         return workers
     if device == "cuda":
-        # Each process has its own CUDA context; a few keep one GPU fed with decoded photos.
-        return max(gpus, min(4 * gpus, threads // 4))
+        # At least one for each engine process.
+        return max(gpus, round(threads / 8), 1)
     # Threads of one process share the decoding well up to about eight; beyond, Python itself is in the way.
     return max(1, round(threads / 8))

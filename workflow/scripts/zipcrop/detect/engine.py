@@ -1,4 +1,5 @@
-"""The engine protocol: letterboxed images in, persons out. One module per engine; each is imported only if chosen."""
+"""The engine protocol: letterboxed images in, persons out, in a worker's own process. One module per engine; each is
+imported only if chosen. A GPU's engine has a process to itself, see `server`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.detect.device import EngineName
     from zipcrop.detect.model import Model
     from zipcrop.settings import Thresholds
 
@@ -29,9 +30,9 @@ class Engine(Protocol):
         ...
 
 
-def load(model: Model, name: EngineName, device: Device, threads: int, batch: int, thresholds: Thresholds) -> Engine:
-    """The engine called `name` on `device`, for `model`, with `threads` cores to itself. Raises ModelError where the
-    model's files are damaged, MachineError where a GPU has too little memory; an engine may raise anything else."""
+def load(model: Model, name: EngineName, threads: int, thresholds: Thresholds) -> Engine:
+    """The engine called `name` for `model`, on `threads` cores of the CPU. Raises ModelError where the model's files
+    are damaged; an engine may raise anything else."""
     if name == "openvino":
         from zipcrop.detect import openvino
 
@@ -42,9 +43,9 @@ def load(model: Model, name: EngineName, device: Device, threads: int, batch: in
         return openvino.OpenVINOEngine(
             compiled, threads, lambda prediction: persons.select(prediction, model.person, thresholds)
         )
-    from zipcrop.detect.pytorch import TorchEngine
+    from zipcrop.detect import persons, pytorch
 
-    return TorchEngine(model, device, threads, batch, thresholds)
+    return pytorch.TorchEngine(model, threads, lambda prediction: persons.select(prediction, 0, thresholds))
 
 
 def try_out(engine: Engine, model: Model) -> None:

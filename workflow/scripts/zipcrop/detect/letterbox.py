@@ -47,16 +47,17 @@ class Letterbox:
             or (-(-self.width // divisor) >= self.scaled_width and -(-self.height // divisor) >= self.scaled_height)
         )
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """`image`, uint8 (height, width, 3), whole or reduced, in its letterbox: uint8 (*shape, 3)."""
+    def apply(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Writes `image`, uint8 (height, width, 3), whole or reduced, into `out`: uint8 (*shape, 3), its letterbox."""
+        rows = slice(self.top, self.top + self.scaled_height)
+        columns = slice(self.left, self.left + self.scaled_width)
+        inner = out[rows, columns]
         if image.shape[:2] != (self.scaled_height, self.scaled_width):
-            image = cv2.resize(image, (self.scaled_width, self.scaled_height), interpolation=cv2.INTER_LINEAR)
-        bottom = self.shape[0] - self.scaled_height - self.top
-        right = self.shape[1] - self.scaled_width - self.left
-        boxed: np.ndarray = cv2.copyMakeBorder(
-            image, self.top, bottom, self.left, right, cv2.BORDER_CONSTANT, value=_GREY
-        )
-        return boxed
+            cv2.resize(image, (self.scaled_width, self.scaled_height), dst=inner, interpolation=cv2.INTER_LINEAR)
+        else:
+            inner[:] = image
+        for border in (out[: rows.start], out[rows.stop :], out[rows, : columns.start], out[rows, columns.stop :]):
+            border[:] = _GREY
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Takes `boxes`, float32 (n, 4) x1, y1, x2, y2, from letterbox pixels to pixels of the image, clipped to it."""

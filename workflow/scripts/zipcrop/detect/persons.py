@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def select(prediction: np.ndarray, person: int, thresholds: Thresholds) -> np.ndarray:
     """The persons in one image's `prediction`, float32 (4 + classes, anchors): rows x, y (centre), width, height in
-    letterbox pixels, then one score per class; `person` is the class that counts.
+    letterbox pixels, then one score per class; `person` is the class that counts. Where the scores of all other classes
+    were compared already, as in `network.Detector`, its score is the only one.
 
     Gives float32 (n, 5): x1, y1, x2, y2 in letterbox pixels and score, by falling score, from `thresholds.floor` up. An
     anchor counts only if person is its best class, as with ultralytics' `classes=[person]`.

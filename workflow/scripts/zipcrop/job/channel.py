@@ -7,6 +7,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Literal, TypeAlias
 
+from zipcrop.errors import EngineGone, GPUUnusable, MachineError, ZipcropError
 from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import OutputName
 
@@ -14,10 +15,21 @@ OUT_OF_MEMORY = 75
 """Exit status of a worker that has no memory left. The pool then halves the members that it had in hand until each is
 alone, as it does after a crash."""
 
-Message: TypeAlias = tuple[Literal["ready"], None] | tuple[Literal["outcome"], Outcome] | tuple[Literal["fault"], str]
-"""To the pool: the engine has worked for the first time; a member is done; the job has to end, with that sentence."""
+Fault: TypeAlias = Literal["fault", "gone", "unusable"]
+Message: TypeAlias = tuple[Literal["ready"], None] | tuple[Literal["outcome"], Outcome] | tuple[Fault, str]
+"""To the pool: the engine has worked for the first time; a member is done; the workers have to end, with that
+sentence."""
+FAULTS: dict[str, type[MachineError]] = {"fault": MachineError, "gone": EngineGone, "unusable": GPUUnusable}
+"""What the pool raises for a fault."""
 Members: TypeAlias = list[tuple[int, OutputName]]
 """From the pool, which sends None at the end: the members to do, each with its index and its output name."""
+
+
+def fault(error: ZipcropError) -> Message:
+    """The message that says `error` ends the workers."""
+    if isinstance(error, EngineGone):
+        return "gone", str(error)
+    return ("unusable" if isinstance(error, GPUUnusable) else "fault"), str(error)
 
 
 class Channel:

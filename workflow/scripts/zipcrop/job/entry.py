@@ -26,6 +26,7 @@ from zipcrop import RESULTS_VERSION
 from zipcrop.detect import restrict
 from zipcrop.errors import ZipcropError
 from zipcrop.image import opencv
+from zipcrop.job import channel
 from zipcrop.job.channel import Channel
 from zipcrop.process import orphan
 from zipcrop.process.overtime import Overtime
@@ -33,8 +34,10 @@ from zipcrop.process.watchdog import Board
 
 if TYPE_CHECKING:
     from zipcrop.detect.engine import Engine
+    from zipcrop.detect.inference import Inference
+    from zipcrop.detect.lease import Address
+    from zipcrop.job.photo import Photo
     from zipcrop.job.task import Task
-    from zipcrop.process.gpu import Lease
 
 
 @dataclass(frozen=True)
@@ -65,33 +68,45 @@ def versions() -> dict[str, str]:
     return {"results": str(RESULTS_VERSION), "python": platform.python_version(), **found}
 
 
-def main(connection: Connection, shared: Shared, task: Task, lease: Lease | None, careful: bool) -> None:
-    """The whole life of a worker process. With a `lease` it uses that GPU. If `careful`, it tries out its engine before
-    it takes any member."""
+def main(connection: Connection, shared: Shared, task: Task, address: Address | None, careful: bool) -> None:
+    """The whole life of a worker process. It uses the engine process at `address`, if given. If `careful`, it takes no
+    member before the engine has worked."""
     orphan.die_with_parent()
-    if lease is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = lease.gpu.name
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool as well, which ends its workers
     _send_output_to(task.job.log)
     opencv.limit(task.job.settings.limits.megapixels)
     opencv.restrict_openblas()
     restrict.skip_openvino_converters()
-    channel = Channel(connection)
+    pool = Channel(connection)
     try:
-        engine = _start_loading(task)
+        inference = _local_inference(task, careful) if address is None else _remote_inference(task, address)
         from zipcrop.job.worker import Worker
 
         overtime = Overtime(shared.account, shared.slot, task.job.settings.limits.seconds)
-        Worker(channel, Board(shared.board), overtime, task, engine, careful).run()
+        Worker(pool, Board(shared.board), overtime, task, inference).run()
     except ZipcropError as error:
-        channel.send(("fault", str(error)))
+        pool.send(channel.fault(error))
     except Exception as error:
-        channel.send(("fault", unexpected(error, task)))
+        pool.send(("fault", unexpected(error, task)))
     # Everything is written and sent. An orderly exit would take longer than a photo, since it frees the engine's memory
     # and unloads libraries.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _remote_inference(task: Task, address: Address) -> Inference[Photo]:
+    from zipcrop.detect import client, persons
+
+    thresholds = task.job.settings.thresholds
+    return client.RemoteInference(address, task.slots, lambda prediction: persons.select(prediction, 0, thresholds))
+
+
+def _local_inference(task: Task, careful: bool) -> Inference[Photo]:
+    loading = _start_loading(task)
+    from zipcrop.detect.inference import LocalInference
+
+    return LocalInference(loading, task.model, careful)
 
 
 def _start_loading(task: Task) -> Future[Engine]:
@@ -106,8 +121,7 @@ def _start_loading(task: Task) -> Future[Engine]:
 def _load(task: Task) -> Engine:
     from zipcrop.detect import engine
 
-    settings = task.job.settings
-    return engine.load(task.model, task.engine, task.device, task.threads, task.job.speed.batch, settings.thresholds)
+    return engine.load(task.model, task.engine, task.threads, task.job.settings.thresholds)
 
 
 def _resolve(future: Future[Engine], load: Callable[[], Engine]) -> None:

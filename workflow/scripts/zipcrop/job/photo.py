@@ -70,8 +70,6 @@ class Photo:
     image: np.ndarray | None
     """uint8 (H, W, 3) BGR, upright, in full size; None if it was decoded at a reduced size."""
     letterbox: Letterbox
-    pixels: np.ndarray
-    """The image in its letterbox, uint8 (h, w, 3) BGR."""
 
     @property
     def index(self) -> int:
@@ -87,11 +85,6 @@ class Photo:
     def height(self) -> int:
         """Of the upright image in full size, pixels."""
         return self.letterbox.height
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the letterbox, pixels."""
-        return self.letterbox.shape
 
 
 FullSize = Callable[[Photo], AbstractContextManager[np.ndarray]]
@@ -144,8 +137,11 @@ def _reduction(header: Header, settings: Settings, stride: int) -> int:
     return 1 if is_hidden else reduction
 
 
-def decode(examined: Examined) -> Photo:
-    """The photo, decoded and letterboxed. Raises ImageError, MemoryError."""
+def decode(examined: Examined) -> tuple[Photo, np.ndarray]:
+    """The photo, and the image to be letterboxed: uint8 (H, W, 3) BGR, upright, in full size or reduced.
+
+    Raises ImageError, MemoryError.
+    """
     decoded = codec.decode(examined.data, examined.header, examined.reduction)
     height, width = decoded.shape[:2]
     size = examined.header.size
@@ -154,7 +150,7 @@ def decode(examined: Examined) -> Photo:
         width, height = size if (width >= height) == (size[0] >= size[1]) else (size[1], size[0])
     letterbox = Letterbox.fit(height, width, examined.image_size, examined.stride)
     image = decoded if examined.reduction == 1 else None
-    return Photo(examined, image, letterbox, letterbox.apply(decoded))
+    return Photo(examined, image, letterbox), decoded
 
 
 def keep(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from zipcrop.errors import MachineError
+from zipcrop.errors import EngineHangs, MachineError
 from zipcrop.job import channel, entry
 from zipcrop.process import overtime
 from zipcrop.process.overtime import Overtime
@@ -20,8 +20,8 @@ from zipcrop.process.watchdog import Watchdog
 from zipcrop.results.manifest import Outcome
 
 if TYPE_CHECKING:
+    from zipcrop.detect.lease import Address
     from zipcrop.job.task import Task
-    from zipcrop.process.gpu import Lease
     from zipcrop.results.names import OutputName
 
 # How often workers are looked at, seconds.
@@ -60,7 +60,8 @@ class _Process:
     process: multiprocessing.process.BaseProcess
     connection: mp_connection.Connection
     watchdog: Watchdog
-    lease: Lease | None
+    address: Address | None
+    """Of the engine process that it uses, if it does not infer itself."""
     slot: int
     """Its index in the account of overtime."""
     ready: bool = False
@@ -74,14 +75,19 @@ class _Process:
 class Pool:
     """Spawned worker processes that work on one archive."""
 
-    def __init__(self, task: Task, names: Mapping[int, OutputName], count: int, leases: Sequence[Lease] = ()) -> None:
-        """Prepares `count` workers for `task`, spread over the GPUs of `leases`, if any, and starts none. `names` has
-        the members' output names, by index. They go to workers with the members, since there may be a million."""
-        self._task = task
+    def __init__(
+        self, task: Task, names: Mapping[int, OutputName], count: int, addresses: Sequence[Address] = ()
+    ) -> None:
+        """Prepares `count` workers for `task`, and starts none. They spread over the engine processes at `addresses`,
+        if any. `names` has the members' output names, by index. They go to workers with the members, since there may be
+        a million."""
+        self.task = task
         self._seconds = task.job.settings.limits.seconds
         self._names = names
         self._count = count
-        self._leases = leases or (None,)
+        self._addresses = addresses or (None,)
+        self.has_been_ready = False
+        """Whether any worker's engine has worked."""
         # "spawn": CUDA and threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
         self._account = self._context.RawArray("d", overtime.numbers(count))
@@ -101,7 +107,7 @@ class Pool:
 
         The iterator raises MachineError if a worker meets a fault of the machine or cannot start.
         """
-        size = max(1, min(self._task.chunk, -(-len(indices) // (4 * self._count))))
+        size = max(1, min(self.task.chunk, -(-len(indices) // (4 * self._count))))
         self._pending.extend(_Chunk(list(indices[at : at + size])) for at in range(0, len(indices), size))
         for _ in range(min(self._count, len(self._pending))):
             self._start(careful=False)
@@ -138,16 +144,16 @@ class Pool:
     def _start(self, careful: bool) -> None:
         """Starts a worker. A `careful` one gets ready by itself, without any member."""
         ours, theirs = self._context.Pipe()
-        board = self._context.RawArray("q", entry.most_busy_threads(self._task.threads))
-        lease = min(self._leases, key=[process.lease for process in self._processes].count)
+        board = self._context.RawArray("q", entry.most_busy_threads(self.task.threads))
+        address = min(self._addresses, key=[process.address for process in self._processes].count)
         slot = min(set(range(self._count)) - {process.slot for process in self._processes})
         shared = entry.Shared(board, self._account, slot)
-        arguments = (theirs, shared, self._task, lease, careful)
+        arguments = (theirs, shared, self.task, address, careful)
         process = self._context.Process(target=entry.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         watchdog = Watchdog(board, self._seconds, _INFERENCE_SECONDS)
-        self._processes.append(_Process(process, ours, watchdog, lease, slot))
+        self._processes.append(_Process(process, ours, watchdog, address, slot))
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -172,10 +178,10 @@ class Pool:
         except (EOFError, OSError):  # also in the middle of a message
             yield from self._bury(process)
             return
-        if kind == "fault":
-            raise MachineError(value)
+        if kind in channel.FAULTS:
+            raise channel.FAULTS[kind](value)
         if kind == "ready":
-            process.ready = True
+            process.ready = self.has_been_ready = True
         else:
             for chunk in process.chunks:
                 if value.index in chunk.indices:
@@ -194,9 +200,10 @@ class Pool:
         for process in self._processes:
             process.watchdog.look(elapsed)
             if process.watchdog.inference_hangs():
-                raise MachineError(
+                raise EngineHangs(
                     f"the engine has not answered for {_INFERENCE_SECONDS:.0f} s; see that the device works, and run "
-                    f"again (details may be in {self._task.job.log})"
+                    f"again (details may be in {self.task.job.log})",
+                    process.address,
                 )
             if not process.hung and (hanging := process.watchdog.hanging()):
                 process.hung = hanging
@@ -231,7 +238,7 @@ class Pool:
         how = _cause_of_death(process.process.exitcode)
         if not unfinished:
             when = "with nothing to do" if process.ready else "while it loaded the engine"
-            raise MachineError(f"a worker process {how} {when}; see {self._task.job.log}")
+            raise MachineError(f"a worker process {how} {when}; see {self.task.job.log}")
         if not process.ready:
             self._careful = True
             self._pending.appendleft(_Chunk(unfinished, suspect=True))
@@ -251,7 +258,7 @@ class Pool:
         elif exitcode is not None and exitcode < 0 and not crashed:
             # No decoder does that to itself. Memory may be short, or somebody kills workers: the photo may be good.
             raise MachineError(
-                f"the process that worked on member {index} of {self._task.job.zip}, alone, {how}; see that there is"
+                f"the process that worked on member {index} of {self.task.job.zip}, alone, {how}; see that there is"
                 " memory enough, or have so large a photo refused by a lower limits.megapixels, and run again"
             )
         else:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,14 @@ from zipcrop import RESULTS_VERSION
 from zipcrop.archive import source
 from zipcrop.archive.confirmed import ConfirmedArchive, check_state
 from zipcrop.archive.reader import ArchiveError, Member
-from zipcrop.detect import device
 from zipcrop.detect import model as prepared
-from zipcrop.errors import MachineError, ZipcropError, machine_faults
+from zipcrop.errors import EngineGone, GPUUnusable, MachineError, ZipcropError, machine_faults
 from zipcrop.image import selection
 from zipcrop.job import entry, plan
+from zipcrop.job.hardware import Choice
 from zipcrop.job.pool import Pool
 from zipcrop.job.staging import Staging
 from zipcrop.job.task import Job, Task
-from zipcrop.process import gpu
 from zipcrop.process.progress import Progress, in_words
 from zipcrop.results import manifest
 from zipcrop.results.manifest import Outcome
@@ -30,8 +28,11 @@ from zipcrop.results.names import output_names
 
 if TYPE_CHECKING:
     from zipcrop.archive.directory import State
-    from zipcrop.detect.device import Device, EngineName
-    from zipcrop.process.gpu import Lease
+    from zipcrop.job.hardware import Hardware
+    from zipcrop.results.names import OutputName
+
+_MOST_RESTARTS = 2
+"""With a new engine process, of one archive."""
 
 
 def run(job: Job) -> None:
@@ -85,75 +86,32 @@ def _check_unchanged(job: Job) -> None:
         source.check_unchanged(job.zip, job.fingerprint)
 
 
-@dataclass(frozen=True)
-class _Hardware:
-    """What the job works on."""
-
-    device: Device
-    engine: EngineName
-    leases: Sequence[Lease]
-    """Of the GPUs, if any."""
-    workers: int
-
-    @property
-    def gpus(self) -> list[str]:
-        """Their UUIDs."""
-        return [lease.gpu.uuid for lease in self.leases]
-
-
-@contextlib.contextmanager
-def _hardware(job: Job, progress: Progress) -> Iterator[_Hardware]:
-    """Chooses it, and keeps GPUs leased for the `with` block."""
-    chosen_device, engine = device.choose(job.speed, job.settings.precision)
-    with _lease(job, chosen_device) as leases:
-        workers = device.worker_count(job.speed.workers, chosen_device, job.threads, len(leases))
-        hardware = _Hardware(chosen_device, engine, leases, workers)
-        if leases:
-            progress.log(f"on {', '.join(hardware.gpus)}")
-        yield hardware
-
-
-def _lease(job: Job, chosen_device: Device) -> contextlib.AbstractContextManager[list[Lease]]:
-    if chosen_device == "cpu":
-        return contextlib.nullcontext([])
-    workers, most = job.speed.workers, job.speed.gpus_per_archive
-    return gpu.lease(gpu.visible(), most if workers == "auto" else min(most, workers))
-
-
 def _make(job: Job, model: prepared.Model, state: State, staging: Staging, progress: Progress, clock: _Clock) -> None:
     """Makes the results and publishes them. The archive was in `state` when the job began."""
-    with _hardware(job, progress) as hardware:
-        done, clock.seconds_before = staging.resume()
-        try:
-            members, digest = _open(job, state, done)
-        except ArchiveError as error:
-            progress.say(f"the archive failed: {error}")
-            done.clear()
-            rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
-            is_read = False
-        else:
-            task = Task(
-                job=job,
-                model=model,
-                device=hardware.device,
-                engine=hardware.engine,
-                threads=max(1, job.threads // hardware.workers),
-                staging=staging.folder,
-                state=state,
-                digest=digest,
-            )
-            _do_members(task, members, hardware, done, staging, progress, clock)
-            rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
-            staging.check_files(done.values())
-            is_read = not any(outcome.again for outcome in done.values())
-            progress.say(_closing_line(done.values(), clock.seconds()))
-        record = _record(job, model, hardware, clock.seconds())
-        _check_unchanged(job)
-        if not (is_read or job.refused):
-            # All bytes that were read were checked against the directory, which has not changed. But members that could
-            # not be read may have been read while somebody copied the archive over itself.
-            check_state(job.zip, state)
-        staging.publish(rows, [done[index] for index in sorted(done)], record)
+    choice = Choice(job, model, progress)
+    hardware = choice.planned()
+    done, clock.seconds_before = staging.resume()
+    try:
+        members, digest = _open(job, state, done)
+    except ArchiveError as error:
+        progress.say(f"the archive failed: {error}")
+        done.clear()
+        rows = iter(manifest.failed_archive_rows(job.archive, str(error)))
+        is_read = False
+    else:
+        work = _Work(job, model, state, digest, staging, choice, progress, clock)
+        hardware = work.do(members, done)
+        rows = (row for member in members for row in manifest.rows(job.archive, member, done[member.index]))
+        staging.check_files(done.values())
+        is_read = not any(outcome.again for outcome in done.values())
+        progress.say(_closing_line(done.values(), clock.seconds()))
+    record = _record(job, model, hardware, clock.seconds())
+    _check_unchanged(job)
+    if not (is_read or job.refused):
+        # All bytes that were read were checked against the directory, which has not changed. But members that could
+        # not be read may have been read while somebody copied the archive over itself.
+        check_state(job.zip, state)
+    staging.publish(rows, [done[index] for index in sorted(done)], record)
 
 
 def _open(job: Job, state: State, done: Collection[int]) -> tuple[list[Member], str]:
@@ -173,59 +131,102 @@ def reason_to_skip(member: Member) -> str:
     return member.kind or selection.reason_to_skip(member.name)
 
 
-def _do_members(
-    task: Task,
-    members: list[Member],
-    hardware: _Hardware,
-    done: dict[int, Outcome],
-    staging: Staging,
-    progress: Progress,
-    clock: _Clock,
-) -> None:
-    """Adds to `done` the outcome of every member that is not in it yet."""
-    if done:
-        progress.say(f"carrying on after {len(done)} members that an interrupted run has done")
-    photos = []
-    for member in members:
-        if reason := reason_to_skip(member):
-            done[member.index] = Outcome(member.index, "skipped", reason)
-        else:
-            photos.append(member)
-    # All of them, since a name depends on those before it.
-    wanted = output_names([member.name for member in photos])
-    names = {member.index: name for member, name in zip(photos, wanted, strict=True)}
-    todo = [member.index for member in photos if member.index not in done]
-    progress.start(len(members), len(members) - len(todo))
-    pool = Pool(task, names, hardware.workers, hardware.leases)
-    for outcome in _run_checked(pool, task, todo, progress):
-        staging.record(outcome, clock.seconds())
-        done[outcome.index] = outcome
-        if outcome.status == "failed":
-            progress.log(f"failed: {members[outcome.index].name!r}: {outcome.reason}")
-        progress.step(is_image=outcome.width is not None)
-    if sorted(done) != [member.index for member in members]:
-        raise ZipcropError(
-            f"{task.job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
+@dataclass(frozen=True)
+class _Work:
+    """The members of an archive, on their way to outcomes."""
+
+    job: Job
+    model: prepared.Model
+    state: State
+    digest: str
+    staging: Staging
+    choice: Choice
+    progress: Progress
+    clock: _Clock
+
+    def do(self, members: list[Member], done: dict[int, Outcome]) -> Hardware:
+        """Adds to `done` the outcome of every member that is not in it yet; gives the hardware that did that."""
+        if done:
+            self.progress.say(f"carrying on after {len(done)} members that an interrupted run has done")
+        photos = []
+        for member in members:
+            if reason := reason_to_skip(member):
+                done[member.index] = Outcome(member.index, "skipped", reason)
+            else:
+                photos.append(member)
+        # All of them, since a name depends on those before it.
+        wanted = output_names([member.name for member in photos])
+        names = {member.index: name for member, name in zip(photos, wanted, strict=True)}
+        self.progress.start(len(members), len(done))
+        hardware = self._do(names, members, done)
+        if sorted(done) != [member.index for member in members]:
+            raise ZipcropError(
+                f"{self.job.archive}: {len(members)} members, but {len(done)} outcomes; please report this bug"
+            )
+        return hardware
+
+    def _do(self, names: dict[int, OutputName], members: list[Member], done: dict[int, Outcome]) -> Hardware:
+        """Does the members in `names` that are not in `done`. Starts again if the engine process ends meanwhile, and on
+        the CPU if it does not even start."""
+        restarts = 0
+        while todo := [index for index in names if index not in done]:
+            with self.choice.lease() as hardware:
+                pool = Pool(self._task(hardware), names, hardware.workers, hardware.addresses)
+                try:
+                    for outcome in self._run_checked(pool, todo):
+                        self._keep(outcome, members[outcome.index].name, done)
+                except EngineGone as error:
+                    restarts += 1
+                    if restarts <= _MOST_RESTARTS:
+                        self.progress.log(f"{error}; another one is started")
+                        continue
+                    if pool.has_been_ready:
+                        raise
+                    unusable = GPUUnusable(str(error))
+                except GPUUnusable as error:
+                    unusable = error
+                else:
+                    return hardware
+            self.choice.do_without(unusable)
+        return self.choice.planned()
+
+    def _task(self, hardware: Hardware) -> Task:
+        return Task(
+            job=self.job,
+            model=self.model,
+            device=hardware.device,
+            engine=hardware.engine,
+            threads=max(1, self.job.threads // hardware.workers),
+            staging=self.staging.folder,
+            state=self.state,
+            digest=self.digest,
+            workers_per_gpu=hardware.workers_per_gpu,
         )
 
+    def _keep(self, outcome: Outcome, name: str, done: dict[int, Outcome]) -> None:
+        self.staging.record(outcome, self.clock.seconds())
+        done[outcome.index] = outcome
+        if outcome.status == "failed":
+            self.progress.log(f"failed: {name!r}: {outcome.reason}")
+        self.progress.step(is_image=outcome.width is not None)
 
-def _run_checked(pool: Pool, task: Task, todo: list[int], progress: Progress) -> Iterator[Outcome]:
-    """As `pool.run`, with workers that have loaded nothing that is damaged."""
-    outcomes = pool.run(todo)
-    # While the workers load their engines, and this process has nothing else to do.
-    try:
-        entry.versions()  # for the record
-        if not todo or prepared.check(task.model, task.engine, task.threads):
-            return outcomes
-    except BaseException:
+    def _run_checked(self, pool: Pool, todo: list[int]) -> Iterator[Outcome]:
+        """As `pool.run`, with workers that have loaded nothing that is damaged."""
+        outcomes = pool.run(todo)
+        # While the workers load their engines, and this process has nothing else to do.
+        try:
+            entry.versions()  # for the record
+            if prepared.check(self.model, pool.task.engine, pool.task.threads):
+                return outcomes
+        except BaseException:
+            pool.stop()
+            raise
+        self.progress.log("a compiled network was damaged; it is compiled anew")
         pool.stop()
-        raise
-    progress.log("a compiled network was damaged; it is compiled anew")
-    pool.stop()
-    return pool.run(todo)
+        return pool.run(todo)
 
 
-def _record(job: Job, model: prepared.Model, hardware: _Hardware, seconds: float) -> dict[str, Any]:
+def _record(job: Job, model: prepared.Model, hardware: Hardware, seconds: float) -> dict[str, Any]:
     """What the job leaves beside the manifest, as JSON has it."""
     return {
         "archive": job.archive,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zipcrop.detect import protocol
+
 if TYPE_CHECKING:
     from zipcrop.archive.directory import State
     from zipcrop.detect.device import Device, EngineName
@@ -18,6 +20,8 @@ _BYTES_PER_THREAD = 128 * 1024**2
 _LEAST_BYTES = {"cpu": 2 * _BYTES_PER_THREAD, "cuda": 8 * _BYTES_PER_THREAD}
 """A GPU takes whole batches."""
 _FILE_BYTES_PER_THREAD = 32 * 1024**2
+_BYTES_OF_SLOTS = 512 * 1024**2
+"""Of all workers of a job on a GPU: what they have in flight there."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Job:
     speed: Speed
     threads: int
     """Cores that the job has to itself."""
+    engine_logs: Path
+    """Folder of the logs of engine processes."""
+    gpus: int = 1
+    """How many GPUs the run may use at a time."""
     refused: str = ""
     """Why the archive is not opened; empty if it is. See `source.RefusedZip`."""
 
@@ -57,6 +65,7 @@ class Task:
     """The archive's when the job began."""
     digest: str
     """Of the archive's directory, as the job has read it."""
+    workers_per_gpu: int = 1
 
     @property
     def memory(self) -> int:
@@ -69,7 +78,14 @@ class Task:
         return self.threads * _FILE_BYTES_PER_THREAD
 
     @property
+    def slots(self) -> int:
+        """How many photos a worker may have at the engine process of a GPU: with the other workers, enough that batches
+        fill up, though photos have many shapes."""
+        photo = 3 * self.job.settings.image_size**2
+        return max(1, min(protocol.MOST_SLOTS, _BYTES_OF_SLOTS // photo) // self.workers_per_gpu)
+
+    @property
     def chunk(self) -> int:
-        """How many members go to a worker together: enough to fill two batches of a GPU, and to keep the threads of a
-        CPU busy. After a kill, a worker's members are done again, so there are no more than that."""
-        return 2 * self.job.speed.batch if self.device == "cuda" else max(8, 2 * self.threads)
+        """How many members go to a worker together: enough to fill its slots at a GPU, and to keep the threads of a CPU
+        busy. After a kill, a worker's members are done again, so there are no more than that."""
+        return max(8, 2 * self.threads, self.slots if self.device == "cuda" else 0)

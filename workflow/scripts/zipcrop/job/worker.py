@@ -1,7 +1,7 @@
 """A worker: its threads, and the queues between them, by which members become crops and originals.
 
-Threads read and decode ahead, also while the engine loads; `engine.concurrency` threads infer; others encode and write.
-Together they hold no more than a fixed budget of bytes.
+Threads read and decode ahead, also while the engine loads; one waits for the engine, wherever that is; others encode
+and write. Together they hold no more than a fixed budget of bytes.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from zipcrop.archive.confirmed import ConfirmedArchive
 from zipcrop.archive.reader import DamagedMember, MemberError
-from zipcrop.detect import engine as engines
-from zipcrop.detect.buckets import Buckets
+from zipcrop.detect.inference import Callbacks
 from zipcrop.errors import MachineError, ZipcropError, machine_faults
 from zipcrop.image import codec
 from zipcrop.image.formats import ImageError
 from zipcrop.image.selection import NotAnImage
+from zipcrop.job import channel as channels
 from zipcrop.job import photo
 from zipcrop.job.entry import unexpected
 from zipcrop.process import threads
@@ -33,7 +31,9 @@ from zipcrop.process.overtime import OutOfTime, Overtime, is_far_more
 from zipcrop.results.manifest import Outcome
 
 if TYPE_CHECKING:
-    from zipcrop.detect.engine import Engine
+    import numpy as np
+
+    from zipcrop.detect.inference import Inference
     from zipcrop.job.channel import Channel
     from zipcrop.job.photo import Photo
     from zipcrop.job.task import Task
@@ -50,11 +50,10 @@ class Worker:
         board: Board,
         overtime: Overtime,
         task: Task,
-        engine: Future[Engine],
-        careful: bool,
+        inference: Inference[Photo],
     ) -> None:
-        """For `task`, whose members come through `channel`; `engine` is being loaded. Shows on `board` what its
-        threads are at, and notes what they spend as `overtime`. If `careful`, it tries out the engine first.
+        """For `task`, whose members come through `channel`, with an engine that may be loading. Shows on `board` what
+        its threads are at, and notes what they spend as `overtime`.
 
         Raises MachineError where the archive cannot be opened.
         """
@@ -63,8 +62,7 @@ class Worker:
         self._overtime = overtime
         self._task = task
         self._settings = task.job.settings
-        self._engine = engine
-        self._careful = careful
+        self._inference = inference
         with machine_faults(f"opening {task.job.zip}"):
             self._archive = ConfirmedArchive(task.job.zip, self._settings.limits, task.state, task.digest)
         self._budget = ByteBudget(task.memory)
@@ -72,20 +70,19 @@ class Worker:
         self._budget_for_files = ByteBudget(task.memory_of_files)
         self._budget_for_crops = ByteBudget(task.memory)
         self._todo: queue.SimpleQueue[tuple[int, OutputName] | None] = queue.SimpleQueue()
-        self._decoded: Buckets[Photo] = Buckets()
         self._detected: queue.SimpleQueue[tuple[Photo, np.ndarray] | None] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Works until the pool has no more members, or is gone."""
         cv2.setNumThreads(1)  # the threads here are parallelism enough
-        detectors = self._start(self._first_detect, 1)
+        detectors = self._start(self._infer, 1)
         readers = self._start(self._read_and_decode, max(2, self._task.threads))
         writers = self._start(self._write, max(1, self._task.threads // 2))
         while (members := self._channel.receive()) is not None:
             for member in members:
                 self._todo.put(member)
         threads.finish(readers, lambda: self._todo.put(None))
-        self._decoded.close()
+        self._inference.close()
         threads.finish(detectors)
         threads.finish(writers, lambda: self._detected.put(None))
 
@@ -99,7 +96,7 @@ class Worker:
         except OSError as error:
             self._channel.send(("fault", str(MachineError.from_os_error(error, f"working on {self._task.job.zip}"))))
         except ZipcropError as error:
-            self._channel.send(("fault", str(error)))
+            self._channel.send(channels.fault(error))
         except MemoryError:
             self._channel.exit_without_memory()
         except BaseException as error:  # an engine that cannot start may raise anything
@@ -109,14 +106,14 @@ class Worker:
         while (member := self._todo.get()) is not None:
             index, name = member
             try:
-                self._decoded.put(self._read_and_decode_one(index, name))
+                self._read_and_decode_one(index, name)
             except NotAnImage as error:
                 self._channel.send(("outcome", Outcome(index, "skipped", str(error))))
             except (MemberError, ImageError, OutOfTime) as error:
                 again = isinstance(error, DamagedMember)
                 self._channel.send(("outcome", Outcome(index, "failed", str(error), again=again)))
 
-    def _read_and_decode_one(self, index: int, name: OutputName) -> Photo:
+    def _read_and_decode_one(self, index: int, name: OutputName) -> None:
         with machine_faults(f"reading {self._task.job.zip}"):
             entry = self._archive.entry(index)
             memory = self._archive.memory(entry)
@@ -128,43 +125,30 @@ class Worker:
             with self._board.member(index):
                 examined = photo.examine(entry, name, data, self._settings, self._task.model.stride)
             self._overtime.check(examined.far_more)
-            with (
-                self._budget.hold(examined.memory + examined.memory_of_decoding, kept=examined.memory),
-                self._board.member(index),
-                self._overtime.spent(examined.far_more),
-            ):
-                return photo.decode(examined)
+            with self._budget.hold(examined.memory + examined.memory_of_decoding, kept=examined.memory):
+                with self._board.member(index), self._overtime.spent(examined.far_more):
+                    each, image = photo.decode(examined)
+                self._submit(each, image)
 
-    def _first_detect(self) -> None:
-        """Has the engine work for the first time, and then on all photos."""
-        engine = self._engine.result()
-        # Alone: two threads that infer for the first time at once can deadlock, one with Python's lock and the other
-        # with that of pybind11's look-up of NumPy (seen in OpenVINO 2026.4).
-        if self._careful:
-            engines.try_out(engine, self._task.model)
-        elif not self._detect_batch(engine):
-            return
-        self._channel.send(("ready", None))
-        others = self._start(functools.partial(self._detect, engine), engine.concurrency - 1)
-        self._detect(engine)
-        threads.finish(others)
+    def _submit(self, each: Photo, image: np.ndarray) -> None:
+        """Hands a photo, whose decoded `image` may be reduced, to the engine."""
+        slot = self._inference.reserve(each.letterbox.shape)
+        try:
+            with self._board.member(each.index):
+                each.letterbox.apply(image, slot.pixels)
+        except BaseException:
+            self._inference.give_back(slot)
+            raise
+        self._inference.submit(each, slot)
 
-    def _detect(self, engine: Engine) -> None:
-        while self._detect_batch(engine):
-            pass
-
-    def _detect_batch(self, engine: Engine) -> bool:
-        """Whether there was a batch, or no more will come."""
-        photos = self._decoded.take(min(self._task.job.speed.batch, engine.batch))
-        if not photos:
-            return False
-        pixels = [each.pixels for each in photos]
-        batch = np.stack(pixels) if len(pixels) > 1 else pixels[0][np.newaxis]
-        with self._board.inference():
-            found = engine.detect(batch)
-        for each, persons in zip(photos, found, strict=True):
-            self._detected.put((each, persons))
-        return True
+    def _infer(self) -> None:
+        self._inference.run(
+            Callbacks(
+                watched=self._board.inference,
+                ready=lambda: self._channel.send(("ready", None)),
+                deliver=lambda each, persons: self._detected.put((each, persons)),
+            )
+        )
 
     def _write(self) -> None:
         while (item := self._detected.get()) is not None:

@@ -1,7 +1,13 @@
-"""GPUs: those that this process may use, and leases, by which every job gets one of its own.
+"""GPUs: those that this process may use, and leases, by which every GPU has one engine process.
 
 Snakemake counts GPUs, and does not tell a job which one it may use (snakemake#281). Nothing here imports torch or
-touches CUDA.
+touches CUDA. Leases are locks on files, which the kernel frees however their holders end. They are in one folder for
+all runs of a user on a machine, and each name begins with the GPU and the run:
+
+    <GPU>.<run>.engine     held by the engine process that has the GPU, for that run
+    <GPU>.<run>.job.<n>    held by a job of that run, whose workers use the engine process
+    <GPU>.<run>.socket     where the engine process listens
+    <run>.unusable         no lock: why the GPUs cannot be used in that run
 """
 
 from __future__ import annotations
@@ -9,22 +15,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import multiprocessing.reduction
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from zipcrop.errors import MachineError
 from zipcrop.process import lock
+from zipcrop.process.orphan import ProcessId
 
 LEASES = Path(f"/tmp/zipcrop-gpus-{os.getuid()}")
-"""One folder for all runs of a user on a machine; not TMPDIR, which may differ from run to run."""
+"""Not below TMPDIR, which may differ from run to run."""
 _INTERVAL = 0.01
 _LEAVING = 10.0
-"""Seconds that a job waits for the last processes of an ended one before it shares a GPU with them."""
+"""Seconds that a job waits for an engine process that is ending to leave its GPU."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,18 @@ class GPU:
     uuid: str
     """The name in every process on the machine, whatever is visible there."""
 
+    @property
+    def file_name(self) -> str:
+        """Its UUID, as a part of file names: that of a part of a GPU may have slashes."""
+        return self.uuid.replace("/", "-")
+
 
 def visible() -> list[GPU]:
-    """The GPUs that this process may use: those of the driver, restricted and ordered by `CUDA_VISIBLE_DEVICES`."""
+    """The GPUs that this process may use: those of the driver, restricted and ordered by `CUDA_VISIBLE_DEVICES`.
+
+    Numbers count them as the driver does, by their place on the bus. CUDA itself would put the fastest first; see
+    `environment`.
+    """
     import pynvml
 
     try:
@@ -50,7 +65,6 @@ def visible() -> list[GPU]:
         return []
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if names is None:
-        # By their UUIDs, since CUDA may number them in another order than the driver.
         return [GPU(uuid, uuid) for uuid in uuids]
     gpus: dict[str, GPU] = {}
     for name in map(str.strip, names.split(",")):
@@ -71,93 +85,149 @@ def _find(name: str, uuids: list[str]) -> str | None:
     return next((uuid for uuid in uuids if name.startswith("GPU-") and uuid.startswith(name)), None)
 
 
-class Lease:
-    """A GPU that is a job's own. It ends with the last process that has it.
-
-    That is the job, or a worker that was handed the lease when it was spawned; a worker may need a moment to die with
-    its job and to leave the GPU. The lease is a lock on a file, which the kernel frees however the processes end.
-    """
-
-    def __init__(self, gpu: GPU, file: IO[str]) -> None:
-        """`file` is the locked one."""
-        self.gpu = gpu
-        self._file = file
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _inherit, (self.gpu, multiprocessing.reduction.DupFd(self._file.fileno()))
-
-    def close(self) -> None:
-        """Gives the GPU back, as far as this process is concerned."""
-        self._file.close()
+def environment(gpu: GPU) -> dict[str, str]:
+    """The variables by which CUDA sees `gpu` alone. Without the order, a number would mean another GPU to CUDA than to
+    the driver on a machine with several kinds."""
+    return {"CUDA_VISIBLE_DEVICES": gpu.name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
-def _inherit(gpu: GPU, descriptor: Any) -> Lease:
-    return Lease(gpu, os.fdopen(descriptor.detach(), "a+", encoding="utf-8"))
+@dataclass(frozen=True)
+class Run:
+    """A run: the process whose end is the end of its engine processes, and what they infer with."""
+
+    owner: ProcessId
+    network: str
+    """Tells networks, with their sizes, apart. One owner may have several."""
+
+    def __str__(self) -> str:
+        return f"{self.owner}-{self.network}"
 
 
-@contextlib.contextmanager
-def lease(gpus: Sequence[GPU], count: int, folder: Path = LEASES) -> Iterator[list[Lease]]:
-    """Leases `count` of `gpus`, or all if there are no more, for the `with` block.
+class Leases:
+    """The leases in a folder. All but `turn` and `mark` are for the process whose turn it is."""
 
-    They are the ones with the fewest other leases: none, as long as there are enough GPUs for all. It may wait a moment
-    for a GPU whose job has been killed. The locked files are in `folder`.
+    def __init__(self, folder: Path = LEASES) -> None:
+        self.folder = folder
 
-    Raises MachineError where the folder cannot be used.
-    """
-    with contextlib.ExitStack() as leases:
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.lstat().st_uid != os.getuid():  # another user may have made it, with links in it
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-            with _turn(folder / "turn"):
-                chosen = _freest(gpus, count, folder)
-                leased = [leases.enter_context(contextlib.closing(_hold(folder, gpu))) for gpu in chosen]
-        except OSError as error:
-            raise MachineError.from_os_error(error, f"leasing a GPU in {folder}") from None
-        yield leased
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Lets one process at a time choose and start engine processes, lest two find the same GPU free. Raises OSError
+        where the folder cannot be used."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.folder.lstat().st_uid != os.getuid():  # another user may have made it, with links in it
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
+        while True:
+            try:
+                turn = lock.acquire(self.folder / "turn")
+            except lock.LockedError:
+                time.sleep(_INTERVAL)
+            else:
+                break
+        with turn:
+            yield
 
+    def choose(self, gpus: Sequence[GPU], count: int, most: int, run: Run) -> list[GPU]:
+        """The `count` of `gpus`, or all if there are no more, for a job of `run`, which may use `most` at a time.
 
-@contextlib.contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """Lets one process at a time choose, lest two find the same GPU free."""
-    while True:
-        try:
-            turn = lock.acquire(path)
-        except lock.LockedError:
+        They are those with the fewest engine processes of other runs: none, as long as there are enough; of these, the
+        ones with the fewest jobs of `run`. It may wait a moment for an engine process whose run has ended.
+        """
+        patience = time.monotonic() + _LEAVING
+        while True:
+            own = [gpu for gpu in gpus if self.engine_pid(gpu, run) is not None]
+            others = {gpu: self._other_runs(gpu, run) for gpu in gpus}
+            jobs = {gpu: self._jobs(gpu, run) for gpu in gpus}
+            candidates = own if len(own) >= max(count, most) else gpus
+            chosen = sorted(candidates, key=lambda gpu: (len(others[gpu]), jobs[gpu], gpu not in own))[:count]
+            leaving = any(not owner.is_alive() for gpu in gpus for owner in others[gpu])
+            if not (leaving and any(others[gpu] for gpu in chosen)) or time.monotonic() > patience:
+                return chosen
             time.sleep(_INTERVAL)
-        else:
-            break
-    with turn:
-        yield
 
+    def _other_runs(self, gpu: GPU, run: Run) -> list[ProcessId]:
+        """The owners of the engine processes that other runs have on the GPU."""
+        owners = []
+        for path in self.folder.glob(f"{gpu.file_name}.*.engine"):
+            owner = _owner(path)
+            if owner and f".{run}." not in path.name and _holder(path):
+                owners.append(owner)
+        return owners
 
-def _freest(gpus: Sequence[GPU], count: int, folder: Path) -> list[GPU]:
-    """The `count` of `gpus` with the fewest leases, once no lease that matters is about to end."""
-    patience = time.monotonic() + _LEAVING
-    while True:
-        holders = {gpu: _holders(folder, gpu) for gpu in gpus}
-        chosen = sorted(gpus, key=lambda gpu: len(holders[gpu]))[:count]
-        shared = any(holders[gpu] for gpu in chosen)
-        # A worker that was just being spawned when its job was killed needs a moment to see that.
-        leaving = any(holder.taker_has_ended() for each in holders.values() for holder in each)
-        if not (shared and leaving) or time.monotonic() > patience:
-            return chosen
-        time.sleep(_INTERVAL)
+    def _jobs(self, gpu: GPU, run: Run) -> int:
+        return sum(_holder(path) is not None for path in self.folder.glob(f"{gpu.file_name}.{run}.job.*"))
 
+    def take_share(self, gpu: GPU, run: Run) -> IO[str]:
+        """A job's lease of its engine process on the GPU. It ends when it is closed, or with the job."""
+        for number in itertools.count():
+            with contextlib.suppress(lock.LockedError):
+                return lock.acquire(self.folder / f"{gpu.file_name}.{run}.job.{number}")
+        raise AssertionError  # count() has no end
 
-def _holders(folder: Path, gpu: GPU) -> list[lock.LockedError]:
-    """The present leases of the GPU, each as the error that names its holder."""
-    holders = []
-    for path in folder.glob(f"{gpu.uuid}.*"):
+    def take_engine(self, gpu: GPU, run: Run) -> IO[str]:
+        """The lease of an engine process. Waits for one that is ending.
+
+        Raises MachineError if that takes too long.
+        """
+        patience = time.monotonic() + _LEAVING
+        while True:
+            try:
+                return lock.acquire(self._engine(gpu, run))
+            except lock.LockedError as error:
+                if time.monotonic() > patience:
+                    raise MachineError(
+                        f"{gpu.uuid} is still held by {error}, which does not end; end it, and run again"
+                    ) from None
+            time.sleep(_INTERVAL)
+
+    def engine_pid(self, gpu: GPU, run: Run) -> int | None:
+        """The number of the engine process of `run` on the GPU; None if there is none."""
+        holder = _holder(self._engine(gpu, run))
+        return None if holder is None else holder.pid or 0
+
+    def socket(self, gpu: GPU, run: Run) -> Path:
+        """Where the engine process of `run` on the GPU listens."""
+        return self.folder / f"{gpu.file_name}.{run}.socket"
+
+    def _engine(self, gpu: GPU, run: Run) -> Path:
+        return self.folder / f"{gpu.file_name}.{run}.engine"
+
+    def sweep(self) -> None:
+        """Removes what runs have left that have ended."""
+        for path in self.folder.iterdir():
+            owner = _owner(path)
+            locked = path.with_suffix(".engine") if path.suffix == ".socket" else path
+            if owner and not owner.is_alive() and not _holder(locked):
+                path.unlink(missing_ok=True)
+
+    def mark_unusable(self, run: Run, why: str) -> bool:
+        """Notes that the GPUs cannot be used in `run`. Whether this is the first such note."""
         try:
-            lock.acquire(path).close()
-        except lock.LockedError as error:
-            holders.append(error)
-    return holders
+            with (self.folder / f"{run}.unusable").open("x", encoding="utf-8") as file:
+                file.write(why)
+        except FileExistsError:
+            return False
+        return True
+
+    def is_unusable(self, run: Run) -> bool:
+        """Whether it was noted that the GPUs cannot be used in `run`."""
+        return (self.folder / f"{run}.unusable").exists()
 
 
-def _hold(folder: Path, gpu: GPU) -> Lease:
-    for number in itertools.count():
-        with contextlib.suppress(lock.LockedError):
-            return Lease(gpu, lock.acquire(folder / f"{gpu.uuid}.{number}"))
-    raise AssertionError  # count() has no end
+def _holder(path: Path) -> lock.LockedError | None:
+    """The error that names who holds the lock on the file at `path`, if there is one and it is held."""
+    if not path.is_file():
+        return None
+    try:
+        lock.acquire(path).close()
+    except lock.LockedError as error:
+        return error
+    return None
+
+
+def _owner(path: Path) -> ProcessId | None:
+    """The owner of the run in the name of a file; None for a file of another kind."""
+    for part in path.name.split("."):
+        owner, _, network = part.rpartition("-")
+        if network and (found := ProcessId.parse(owner)):
+            return found
+    return None

@@ -26,18 +26,11 @@ _HOLDER = re.compile(r"process (\d+) on (.+)")
 class LockedError(Exception):
     """Another process holds the lock; the message names it, such as `process 4711 on myhost`."""
 
-    def taker_has_ended(self) -> bool:
-        """Whether the process that took the lock is known to be gone: then it has handed the lock to its holder."""
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, if it is known and on this machine."""
         named = _HOLDER.fullmatch(str(self))
-        if named is None or named[2] != socket.gethostname():
-            return False
-        try:
-            os.kill(int(named[1]), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # another user's process
-            pass
-        return False
+        return int(named[1]) if named is not None and named[2] == socket.gethostname() else None
 
 
 def acquire(path: Path) -> IO[str]:
@@ -74,12 +67,17 @@ def acquire(path: Path) -> IO[str]:
             file.close()
             raise
         if _is_still_at(path, file):
-            with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
-                file.truncate(0)
-                os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            name_holder(file)
             return file
         file.close()
     raise MachineError(f"{path} changes all the time and cannot be locked; see who does that, and run again")
+
+
+def name_holder(file: IO[str]) -> None:
+    """Writes into a file from `acquire` that this process holds its lock, which it has taken or inherited."""
+    with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
+        file.truncate(0)
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 def is_held(file: IO[str]) -> bool:

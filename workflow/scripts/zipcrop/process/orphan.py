@@ -6,13 +6,49 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 _INTERVAL = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process, told apart from a later one that gets its number. On Linux only."""
+
+    pid: int
+    started: int
+    """When it was started, in clock ticks since the machine was."""
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId | None:
+        """The process that has the number `pid` now; None if there is none, or if it has ended and nobody has asked for
+        its exit status yet."""
+        try:
+            # Behind the program's name, which may hold anything: the state, and 18 fields later the start (proc(5)).
+            state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except (OSError, ValueError):
+            return None
+        return None if state in "ZX" else cls(pid, int(fields[18]))
+
+    @classmethod
+    def parse(cls, text: str) -> ProcessId | None:
+        """The process that `str` has written as `text`; None if that is something else."""
+        found = re.fullmatch(r"(\d+)-(\d+)", text, re.ASCII)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+    def __str__(self) -> str:
+        return f"{self.pid}-{self.started}"
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return ProcessId.of(self.pid) == self
 
 
 def end_with_parent() -> None:

@@ -1,0 +1,391 @@
+"""A detector in PyTorch: letterboxed photos in, a dense prediction out. The one module besides `weights` that needs
+torch; neither torchvision nor `torch._dynamo`, which would double the time of its import.
+
+On a GPU a forward pass is some 1,200 launches, which take longer than the arithmetic. So each rectangle becomes a CUDA
+graph, a single launch, and all batches have one size, whose tail nobody reads: a photo's result then does not depend on
+its neighbours. Everything on the GPU is called from one thread, since cuDNN keeps what it has planned per thread
+(pytorch#103939).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch  # before ultralytics, which would hold torch to one thread per process
+
+from zipcrop.detect import restrict, weights
+from zipcrop.errors import MachineError, OutOfGPUMemory
+
+restrict.restrict_ultralytics()
+
+from ultralytics.utils.tal import dist2bbox, make_anchors  # noqa: E402 - only after it is restricted
+
+if TYPE_CHECKING:
+    from zipcrop.detect.model import Model
+
+NO_GPU_MEMORY = (
+    "the GPU has no memory left, even for a single photo; end other programs that use it, or lower image_size, or set "
+    "device to cpu, and run again"
+)
+_CALM = 60.0
+"""Seconds without a shortage of memory after which a larger batch is tried again."""
+_MOST_PIXEL_BYTES = 512 * 1024**2
+"""Of a batch: it lies three times in memory, twice of this process."""
+_SHORTAGES = ("out of memory", "STATUS_ALLOC_FAILED")
+"""What CUDA, cuDNN and cuBLAS say of it in a RuntimeError."""
+
+
+class Detector:
+    """A network without the part that finds persons in its prediction.
+
+    Its head gives the raw output, from which the boxes are decoded here in f32: in f16 their pixels would be whole ones
+    from 1024 on, and halves from 512. The decoding keeps no state. The head's own keeps the anchors of the last shape,
+    to whose memory a CUDA graph would go on pointing.
+    """
+
+    def __init__(self, model: Model, device: torch.device, kind: torch.dtype) -> None:
+        """Loads `model` on `device`, to compute in `kind`. Raises ModelError; torch may raise anything."""
+        module = weights.load(Path(model.weights)).fuse(verbose=False).eval()
+        head = module.model[-1]
+        head.training = True  # of the head alone, not of the layers in it: it then gives what it would decode
+        self.strides = [int(stride) for stride in head.stride]
+        self.device = device
+        self._kind = kind
+        self._bins = torch.arange(head.reg_max, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        self._module = module.to(device, kind, memory_format=torch.channels_last)
+        self._person = model.person
+        self._geometry: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def prepare(self, height: int, width: int) -> int:
+        """Computes the anchors of a rectangle if that was not done, which needs the CPU. Gives their number."""
+        if (height, width) not in self._geometry:
+            sizes = torch.tensor([[height // stride, width // stride] for stride in self.strides], dtype=torch.float32)
+            anchors, strides = make_anchors(sizes, torch.tensor(self.strides, dtype=torch.float32), 0.5)
+            self._geometry[height, width] = (anchors.T[None].to(self.device), strides.T[None].to(self.device))
+        return int(self._geometry[height, width][0].shape[-1])
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The prediction for `pixels`, uint8 (N, H, W, 3) BGR, on the device: float32 (N, 5, anchors).
+
+        Its rows are x, y (centre), width, height in letterbox pixels, and the score of the class `person`; 0 if another
+        class is better, of equal ones the first, as with ultralytics' `classes=[person]`.
+        """
+        if self.device.type == "cpu" and len(pixels) > 1:
+            # There, the last digits depend on the batch.
+            return torch.cat([self(photo) for photo in pixels.split(1)])
+        height, width = pixels.shape[1:3]
+        self.prepare(height, width)
+        anchors, strides = self._geometry[height, width]
+        raw = self._module(pixels.flip(-1).permute(0, 3, 1, 2).to(self._kind).div(255))
+        distances = self._distances(raw["boxes"].float())
+        boxes = dist2bbox(distances, anchors, xywh=True, dim=1) * strides
+        scores = raw["scores"].float().sigmoid()
+        score = scores[:, self._person : self._person + 1]
+        for others, is_better in (
+            (scores[:, : self._person], torch.ge),
+            (scores[:, self._person + 1 :], torch.gt),
+        ):
+            if others.shape[1]:
+                score = score.masked_fill(is_better(others.amax(1, keepdim=True), score), 0.0)
+        return torch.cat([boxes, score], 1)
+
+    def _distances(self, raw: torch.Tensor) -> torch.Tensor:
+        """From an anchor to the edges of its box, in strides: the mean of a distribution over bins (Distribution Focal
+        Loss, https://arxiv.org/abs/2006.04388)."""
+        bins = self._bins.shape[1]
+        if bins == 1:
+            return raw
+        count, _, anchors = raw.shape
+        shares = raw.view(count, 4, bins, anchors).transpose(2, 1).softmax(1)
+        return torch.nn.functional.conv2d(shares, self._bins).view(count, 4, anchors)
+
+
+class Hardware(Protocol):
+    """What `Network` asks of the device."""
+
+    whole_batches: bool
+    """Whether all batches have one size."""
+
+    def run(self) -> contextlib.AbstractContextManager[object]:
+        """Everything that `Network` does, it does in such a `with` block."""
+        ...
+
+    def host(self, size: int, kind: torch.dtype) -> torch.Tensor:
+        """Memory of this process that the device can copy from and to by itself."""
+        ...
+
+    def event(self) -> Callable[[], None]:
+        """A function that waits until all that has been asked of the device until now is done."""
+        ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
+        """Records what `work` asks of the device, without doing it; gives a function that does it. None where that is
+        not to be had. May raise RuntimeError."""
+        ...
+
+    def clear(self) -> None:
+        """Frees all that was captured, and memory that is not in use, once the device has done what it was asked."""
+        ...
+
+
+class CUDA:
+    """The GPU."""
+
+    whole_batches = True
+
+    def __init__(self) -> None:
+        """Raises RuntimeError if torch cannot use it."""
+        # Results are to be the same each time, and the same as the CPU's but for f16.
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        self._stream = torch.cuda.Stream()
+        self._pool: tuple[int, int] | None = None
+
+    def run(self) -> contextlib.AbstractContextManager[object]:
+        """See `Hardware`."""
+        stream: contextlib.AbstractContextManager[object] = torch.cuda.stream(self._stream)
+        return stream
+
+    def host(self, size: int, kind: torch.dtype) -> torch.Tensor:
+        """See `Hardware`."""
+        return torch.empty(size, dtype=kind, pin_memory=True)
+
+    def event(self) -> Callable[[], None]:
+        """See `Hardware`."""
+        event = torch.cuda.Event()
+        event.record()
+        wait: Callable[[], None] = event.synchronize
+        return wait
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """See `Hardware`."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            work()
+        # One pool for all graphs: they run one after the other, so that each may use the memory of the others.
+        self._pool = self._pool or graph.pool()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+    def clear(self) -> None:
+        """See `Hardware`."""
+        torch.cuda.synchronize()
+        self._pool = None
+        torch.cuda.empty_cache()
+
+
+class CPU:
+    """A CPU in place of a GPU."""
+
+    whole_batches = False
+
+    def run(self) -> contextlib.AbstractContextManager[object]:
+        """See `Hardware`."""
+        return contextlib.nullcontext()
+
+    def host(self, size: int, kind: torch.dtype) -> torch.Tensor:
+        """See `Hardware`."""
+        return torch.empty(size, dtype=kind)
+
+    def event(self) -> Callable[[], None]:
+        """See `Hardware`."""
+        return lambda: None
+
+    def capture(self, work: Callable[[], None]) -> None:
+        """See `Hardware`."""
+
+    def clear(self) -> None:
+        """See `Hardware`."""
+
+
+class Dense(Protocol):
+    """What `Network` asks of a detector; see `Detector`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def prepare(self, height: int, width: int) -> int:
+        """See `Detector.prepare`."""
+        ...
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See `Detector.__call__`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that the device is at."""
+
+    prediction: torch.Tensor
+    """Where the prediction will be, float32 (N, 5, anchors), in memory of this process."""
+    wait: Callable[[], None]
+
+
+class Network:
+    """A detector that is given one batch while it is at another. For one thread."""
+
+    def __init__(self, detector: Dense, image_size: int, batch: int, hardware: Hardware) -> None:
+        """For letterboxes of up to `image_size` pixels on each side and batches of up to `batch` photos."""
+        self._detector = detector
+        self._hardware = hardware
+        self._image_size = image_size
+        self._most = max(1, min(batch, _MOST_PIXEL_BYTES // (3 * image_size**2)))
+        self.batch = self._most
+        self._anchors = detector.prepare(image_size, image_size)
+        self._memory: _Memory | None = None
+        self._graphs: dict[tuple[int, int], Callable[[], None] | None] = {}
+        """By rectangle: the captured work, or None where a batch was inferred once without. A graph reads the anchors
+        of its rectangle, which the detector keeps."""
+        self._captures = True
+        self._short_at = 0.0
+
+    def start(self, photos: Sequence[np.ndarray]) -> Batch:
+        """Gives the device letterboxed photos of one shape, uint8 (H, W, 3) BGR, `batch` of them at most. All batches
+        but the last one must have been finished.
+
+        Raises OutOfGPUMemory, after which `batch` is smaller and the same photos can be tried again, and MachineError
+        if there is too little memory for one photo; torch may raise anything.
+        """
+        with torch.inference_mode(), self._hardware.run():
+            if self.batch < self._most and time.monotonic() - self._short_at >= _CALM:
+                self._resize(min(2 * self.batch, self._most))
+            with contextlib.suppress(OutOfGPUMemory), _shortages():
+                return self._start(photos)
+            # Not until the exception is gone, and with it the tensors that its frames hold.
+            if self.batch == 1:
+                raise MachineError(NO_GPU_MEMORY)
+            self._short_at = time.monotonic()
+            self._resize(min(self.batch, len(photos)) // 2 or 1)
+        raise OutOfGPUMemory
+
+    def finish(self, batch: Batch) -> np.ndarray:
+        """What the network says of each photo of a batch, float32 (N, 5, anchors), see `Detector`. It stays there until
+        the next batch but one is started."""
+        batch.wait()
+        prediction: np.ndarray = batch.prediction.numpy()
+        return prediction
+
+    def _start(self, photos: Sequence[np.ndarray]) -> Batch:
+        if self._memory is None:
+            self._memory = _Memory.allocate(
+                self._hardware, self._detector.device, self.batch, self._image_size, self._anchors
+            )
+        memory = self._memory
+        count, (height, width) = len(photos), photos[0].shape[:2]
+        memory.side = 1 - memory.side
+        size = count * height * width * 3
+        gathered = memory.to_device[memory.side][:size]
+        np.stack(photos, out=gathered.numpy().reshape(count, height, width, 3))
+        memory.pixels[:size].copy_(gathered, non_blocking=True)
+        # The tail of a whole batch keeps pixels of earlier ones, of whose prediction nothing is copied.
+        prediction = self._infer(memory, self.batch if self._hardware.whole_batches else count, height, width)[:count]
+        copied = memory.to_host[memory.side][: prediction.numel()].view(prediction.shape)
+        copied.copy_(prediction, non_blocking=True)
+        return Batch(copied, self._hardware.event())
+
+    def _infer(self, memory: _Memory, count: int, height: int, width: int) -> torch.Tensor:
+        """Has the device infer the first `count` photos in its memory; gives where the prediction will be there."""
+        anchors = self._detector.prepare(height, width)
+        pixels = memory.pixels[: count * height * width * 3].view(count, height, width, 3)
+        prediction = memory.prediction[: count * 5 * anchors].view(count, 5, anchors)
+
+        def work() -> None:
+            prediction.copy_(self._detector(pixels))
+
+        shape = (height, width)
+        if shape in self._graphs and self._graphs[shape] is None and self._captures:
+            self._graphs[shape] = self._capture(work)
+        # A rectangle that comes once is not worth a graph; and before it is captured, cuDNN must have made its plans.
+        (self._graphs.setdefault(shape, None) or work)()
+        return prediction
+
+    def _capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
+        with contextlib.suppress(RuntimeError):
+            return self._hardware.capture(work)
+        # What was being captured has leaked its memory. That does not happen twice.
+        self._captures = False
+        self._graphs.clear()
+        self._hardware.clear()
+        return None
+
+    def _resize(self, batch: int) -> None:
+        self.batch = batch
+        self._memory = None
+        # Never one of them alone: they share their memory.
+        self._graphs.clear()
+        self._hardware.clear()
+
+
+@dataclass
+class _Memory:
+    """Memory for batches, flat; the same for all rectangles, so that graphs can refer to it."""
+
+    pixels: torch.Tensor
+    prediction: torch.Tensor
+    to_device: list[torch.Tensor]
+    """In this process, for pixels of two batches."""
+    to_host: list[torch.Tensor]
+    """In this process, for predictions of two batches."""
+    side: int = 0
+    """Which of the two is in use."""
+
+    @classmethod
+    def allocate(cls, hardware: Hardware, device: torch.device, batch: int, image_size: int, anchors: int) -> _Memory:
+        pixels, numbers = batch * image_size**2 * 3, batch * 5 * anchors
+        return cls(
+            torch.zeros(pixels, dtype=torch.uint8, device=device),
+            torch.zeros(numbers, dtype=torch.float32, device=device),
+            [hardware.host(pixels, torch.uint8) for _ in range(2)],
+            [hardware.host(numbers, torch.float32) for _ in range(2)],
+        )
+
+
+@contextlib.contextmanager
+def _shortages() -> Iterator[None]:
+    """Turns what torch raises where the GPU has too little memory into OutOfGPUMemory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not any(words in str(error) for words in _SHORTAGES):
+            raise
+    else:
+        return
+    raise OutOfGPUMemory
+
+
+def load(model: Model, image_size: int, batch: int) -> Network:
+    """The network of `model` on the GPU that CUDA sees first, for letterboxes of up to `image_size` pixels a side.
+
+    Raises ModelError where the weights are damaged, MachineError where the GPU has too little memory; torch may raise
+    anything where it cannot use the GPU.
+    """
+    try:
+        with _shortages():
+            hardware = CUDA()
+            detector = Detector(model, torch.device("cuda"), torch.float16)
+    except OutOfGPUMemory:
+        raise MachineError(NO_GPU_MEMORY) from None
+    return Network(detector, image_size, batch, hardware)
+
+
+def try_out(network: Network, stride: int) -> None:
+    """Has the network look at a small grey photo, which shows whether it works at all. `stride` is its largest.
+
+    Raises what `Network.start` does.
+    """
+    grey = np.full((2 * stride, 2 * stride, 3), 114, np.uint8)
+    while True:
+        with contextlib.suppress(OutOfGPUMemory):
+            network.finish(network.start([grey]))
+            return

@@ -1,0 +1,323 @@
+"""The engine process of a GPU: takes photos from the workers of all jobs of a run, and gives their predictions back.
+
+One thread accepts connections and reads messages; another one infers, since all calls of CUDA are to come from one. The
+process ends with its run, when nobody has been connected for a while, and after a fault of the GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from zipcrop.detect import lease, protocol
+from zipcrop.detect.buckets import Buckets
+from zipcrop.detect.model import Model
+from zipcrop.detect.slots import Slots
+from zipcrop.errors import OutOfGPUMemory, ZipcropError, one_line
+from zipcrop.process import gpu, lock
+from zipcrop.terminal import say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zipcrop.detect.lease import Spec, Start
+
+_INTERVAL = 1.0
+"""Seconds between looks at the run's owner."""
+_IDLE = 30.0
+"""Seconds without any connection after which the process ends."""
+
+
+class Network(Protocol):
+    """What the server asks of a network; see `network.Network`."""
+
+    batch: int
+
+    def start(self, photos: Sequence[np.ndarray]) -> Any:
+        """See `network.Network.start`."""
+        ...
+
+    def finish(self, batch: Any) -> np.ndarray:
+        """See `network.Network.finish`."""
+        ...
+
+
+@dataclass(eq=False)
+class _Client:
+    """A connection."""
+
+    connection: socket.socket
+    slots: Slots | None = None
+    """None until it has said HELLO, and of a job."""
+    has_introduced_itself: bool = False
+    busy: set[int] = field(default_factory=set)
+    """Slots that it has sent and not got back."""
+
+
+@dataclass(frozen=True)
+class _Photo:
+    client: _Client
+    slot: int
+    shape: tuple[int, int]
+    slots: Slots
+    """The client's, which stay mapped as long as a batch needs them, even if the client is gone."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        return self.slots.pixels(self.slot, *self.shape)
+
+
+def main(text: str) -> None:
+    """The whole life of an engine process, for the arguments that `lease.Start` has written as `text`."""
+    start = lease.Start.parse(text)
+    os.environ.update(gpu.environment(start.gpu))  # before CUDA is there
+    engine = os.fdopen(start.engine, "a+", encoding="utf-8")
+    lock.name_holder(engine)
+    _log(f"starts for {start.gpu.uuid}, in process {os.getpid()}")
+    listening = socket.socket(fileno=start.listening)
+    Server(listening, start, lambda: load_network(start.spec)).run()
+
+
+def load_network(spec: Spec) -> Network:
+    """The network of an engine process, which has worked once. Raises ZipcropError; torch may raise anything."""
+    from zipcrop.detect import network
+
+    model = Model.read(spec.model)
+    loaded = network.load(model, spec.image_size, spec.batch)
+    network.try_out(loaded, model.stride)
+    return loaded
+
+
+class Server:
+    """The process."""
+
+    def __init__(self, listening: socket.socket, start: Start, load: Callable[[], Network]) -> None:
+        """Serves those who connect to `listening` with the network that `load` gives, as `start` has it. This process
+        holds the lease of the GPU."""
+        self._listening = listening
+        self._spec = start.spec
+        self._gpu = start.gpu
+        self._run = start.run
+        self._leases = gpu.Leases(start.leases)
+        self._load = load
+        self._waiting: Buckets[_Photo] = Buckets()
+        self._clients: set[_Client] = set()
+        self._lock = threading.Lock()
+        """For the clients, and for sending to them."""
+        self._ready: protocol.Ready | None = None
+        self._selector = selectors.DefaultSelector()
+        self._counts: Counter[str] = Counter()
+
+    def run(self) -> NoReturn:
+        """Serves until it is time to end the process, and does so."""
+        self._listening.setblocking(False)
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        told_to_end = threading.Event()
+        signal.signal(signal.SIGTERM, lambda number, frame: told_to_end.set())
+        threading.Thread(target=self._guard, daemon=True).start()
+        looked = used = time.monotonic()
+        while True:
+            for key, _ in self._selector.select(_INTERVAL):
+                if key.data is None:
+                    self._accept()
+                else:
+                    self._read(key.data)
+            now = time.monotonic()
+            if self._clients:
+                used = now
+            if now - looked >= _INTERVAL:
+                looked = now
+                if told_to_end.is_set():
+                    self._end("it was told to")
+                if not self._run.owner.is_alive():
+                    self._end("its run has ended")
+                if now - used >= _IDLE:
+                    self._end_if_idle()
+
+    # -- The thread that listens --------------------------------------------------------------------------------------
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self._listening.accept()
+            connection.setblocking(False)
+            # Room for everything that a client may wait for, even if it reads nothing.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * protocol.MOST_SLOTS * 1024)
+            client = _Client(connection)
+            with self._lock:
+                self._clients.add(client)
+            self._selector.register(connection, selectors.EVENT_READ, client)
+
+    def _read(self, client: _Client) -> None:
+        try:
+            if not client.has_introduced_itself:
+                self._greet(client)
+                return
+            message = protocol.receive(client.connection)
+            if isinstance(message, protocol.Photo) and client.slots:
+                self._take(client, message, client.slots)
+            elif message is None:
+                self._drop(client)
+            else:
+                raise protocol.ProtocolError("a message that is not its turn")
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(client)
+        except (protocol.ProtocolError, ValueError) as error:
+            self._drop(client, f"a client was wrong: {error}")
+
+    def _greet(self, client: _Client) -> None:
+        hello, descriptors = protocol.receive_hello(client.connection)
+        try:
+            if hello is None:
+                self._drop(client)
+                return
+            if not isinstance(hello, protocol.Hello) or len(descriptors) != bool(hello.slots):
+                raise protocol.ProtocolError("no HELLO")
+            wanted = self._spec.hello(hello.slots, hello.slot_bytes)
+            if (hello.protocol, hello.model, hello.image_size, hello.batch) != (
+                wanted.protocol,
+                wanted.model,
+                wanted.image_size,
+                wanted.batch,
+            ):
+                fault = "the engine process was started for other weights or settings; run again"
+                with self._lock, contextlib.suppress(OSError):
+                    protocol.send(client.connection, protocol.Fault(fault))
+                raise protocol.ProtocolError("another model")
+            if hello.slots:
+                client.slots = Slots(descriptors[0], hello.slots, hello.slot_bytes)
+        finally:
+            protocol.close_all(descriptors)
+        client.has_introduced_itself = True
+        self._counts["workers" if hello.slots else "jobs"] += 1
+        with self._lock:
+            if self._ready:
+                protocol.send(client.connection, self._ready)
+
+    def _take(self, client: _Client, photo: protocol.Photo, slots: Slots) -> None:
+        sides = (photo.height, photo.width)
+        if not all(0 < side <= self._spec.image_size and side % self._spec.stride == 0 for side in sides):
+            raise protocol.ProtocolError("an odd size of a photo")
+        item = _Photo(client, photo.slot, sides, slots)
+        _ = item.pixels  # raises ValueError if there is no such slot
+        with self._lock:
+            if photo.slot in client.busy:
+                raise protocol.ProtocolError("a slot that is in use")
+            client.busy.add(photo.slot)
+        self._waiting.put(item)
+
+    def _drop(self, client: _Client, why: str = "") -> None:
+        """Closes a connection, and forgets the photos of the client that have not been inferred."""
+        if why:
+            _log(why)
+        self._selector.unregister(client.connection)
+        with self._lock:
+            self._clients.discard(client)
+            client.connection.close()
+        self._waiting.drop(lambda photo: photo.client is client)
+
+    def _end_if_idle(self) -> None:
+        # A job has the turn when it connects. So nobody can come between the last look and the end.
+        with self._leases.turn():
+            self._accept()
+            if not self._clients:
+                self._end("nobody needs it")
+
+    def _end(self, why: str) -> NoReturn:
+        self._say_last(why)
+        # The lease of this process ends last: until then nobody else listens there.
+        self._leases.socket(self._gpu, self._run).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._leases.sweep()
+        # Not in an orderly way, which would wait for the thread that infers.
+        os._exit(0)
+
+    def _say_last(self, why: str) -> None:
+        counts = ", ".join(f"{count} {name}" for name, count in self._counts.items())
+        _log(f"ends, since {why}; it had {counts or 'nothing to do'}")
+
+    # -- The thread that infers ---------------------------------------------------------------------------------------
+    def _guard(self) -> None:
+        """Loads and infers. What that raises is told to all clients, and ends the process."""
+        try:
+            self._infer()
+        except ZipcropError as error:
+            fault = protocol.Fault(str(error))
+        except Exception as error:
+            traceback.print_exc()
+            fault = self._unforeseen(error)
+        self._send_all(fault)
+        _log(f"ends: {fault.sentence}")
+        os._exit(1)
+
+    def _unforeseen(self, error: Exception) -> protocol.Fault:
+        what = f"{type(error).__name__}: {one_line(str(error))}; details are in the log of the engine"
+        if self._ready is None:
+            return protocol.Fault(f"{self._gpu.uuid} cannot be used ({what})", "unusable")
+        return protocol.Fault(f"{self._gpu.uuid} has failed ({what}); see that it works, or set device: cpu")
+
+    def _infer(self) -> NoReturn:
+        started = time.monotonic()
+        network = self._load()
+        self._ready = protocol.Ready(self._gpu.uuid)
+        _log(f"ready after {time.monotonic() - started:.1f} s")
+        self._send_all(self._ready)
+        pending: tuple[list[_Photo], Any] | None = None
+        todo: list[_Photo] = []
+        while True:
+            # While the GPU is at a batch, only a whole one is worth queueing behind it.
+            todo = todo or (self._waiting.take_full if pending else self._waiting.take)(network.batch)
+            following = None
+            if part := todo[: network.batch]:
+                # Out of memory: the same photos again, from their slots, in smaller batches.
+                with contextlib.suppress(OutOfGPUMemory):
+                    following = part, network.start([photo.pixels for photo in part])
+                    todo = todo[len(part) :]
+            if pending:
+                self._answer(pending[0], network.finish(pending[1]))
+            pending = following
+
+    def _answer(self, photos: list[_Photo], predictions: np.ndarray) -> None:
+        """Gives `predictions` for `photos` back, and counts them."""
+        slots: dict[_Client, list[int]] = {}
+        for photo, prediction in zip(photos, predictions, strict=True):
+            photo.slots.prediction(photo.slot, prediction.shape[1])[:] = prediction
+            slots.setdefault(photo.client, []).append(photo.slot)
+        with self._lock:
+            for client, done in slots.items():
+                client.busy.difference_update(done)
+                self._send(client, protocol.Done(predictions.shape[2], done))
+        self._counts["photos"] += len(photos)
+        self._counts["batches"] += 1
+
+    def _send_all(self, message: protocol.Message) -> None:
+        with self._lock:
+            for client in self._clients:
+                if client.has_introduced_itself:
+                    self._send(client, message)
+
+    def _send(self, client: _Client, message: protocol.Message) -> None:
+        """Sends a message; the lock is held."""
+        if client not in self._clients:
+            return
+        try:
+            protocol.send(client.connection, message)
+        except OSError:  # it is gone, or does not read what it is sent
+            with contextlib.suppress(OSError):
+                client.connection.shutdown(socket.SHUT_RDWR)  # the other thread sees that
+
+
+def _log(line: str) -> None:
+    """Writes a line to the log of the process."""
+    with contextlib.suppress(OSError):  # a full disk
+        say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}")

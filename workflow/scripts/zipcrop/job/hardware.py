@@ -1,0 +1,110 @@
+"""What a job works on: the cores of a CPU, or GPUs with their engine processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zipcrop.detect import device
+from zipcrop.detect.lease import Engines, Spec
+from zipcrop.errors import EngineHangs, GPUUnusable
+from zipcrop.process import gpu
+
+if TYPE_CHECKING:
+    from zipcrop.detect.device import Device, EngineName
+    from zipcrop.detect.lease import Address
+    from zipcrop.detect.model import Model
+    from zipcrop.job.task import Job
+    from zipcrop.process.progress import Progress
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a job works on, or will."""
+
+    device: Device
+    engine: EngineName
+    workers: int
+    addresses: Sequence[Address] = ()
+    """Of engine processes; empty on a CPU, and before there is work for them."""
+
+    @property
+    def gpus(self) -> list[str]:
+        """Their UUIDs."""
+        return [address.gpu.uuid for address in self.addresses]
+
+    @property
+    def workers_per_gpu(self) -> int:
+        """The most workers that an engine process gets from this job."""
+        return -(-self.workers // max(1, len(self.addresses)))
+
+
+class Choice:
+    """Chooses the hardware of a job: the GPU where there is one that works, as far as the settings leave it open."""
+
+    def __init__(self, job: Job, model: Model, progress: Progress) -> None:
+        """Raises MachineError where a GPU is asked for and there is none."""
+        self._job = job
+        self._progress = progress
+        self._speed = job.speed
+        self._spec = Spec.of(model, job.settings.image_size, job.speed.batch)
+        self._device, self._engine = device.choose(self._speed, job.settings.precision)
+        if self._device == "cuda" and self._may_do_without and self._engines.is_unusable():
+            progress.log("on the CPU, since the GPU cannot be used")
+            self._take_the_cpu()
+
+    @functools.cached_property
+    def _engines(self) -> Engines:
+        return Engines(self._spec, self._job.engine_logs)
+
+    @property
+    def _may_do_without(self) -> bool:
+        return self._speed.device == "auto"
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[Hardware]:
+        """The hardware for the `with` block; engine processes of GPUs have been started. Raises MachineError.
+
+        One that hangs within the block is killed, so that the next job gets another one.
+        """
+        with contextlib.ExitStack() as leases:
+            addresses: Sequence[Address] = ()
+            if self._device == "cuda":
+                most = self._speed.gpus_per_archive
+                count = most if self._speed.workers == "auto" else min(most, self._speed.workers)
+                addresses = leases.enter_context(self._engines.lease(gpu.visible(), count, self._job.gpus))
+            hardware = self._hardware(addresses)
+            if addresses:
+                self._progress.log(f"on {', '.join(hardware.gpus)}")
+            try:
+                yield hardware
+            except EngineHangs as error:
+                for address in addresses:
+                    if address is error.address:
+                        self._engines.kill(address)
+                raise
+
+    def planned(self) -> Hardware:
+        """The hardware, with nothing leased."""
+        return self._hardware(())
+
+    def _hardware(self, addresses: Sequence[Address]) -> Hardware:
+        workers = device.worker_count(self._speed.workers, self._device, self._job.threads, len(addresses))
+        return Hardware(self._device, self._engine, workers, addresses)
+
+    def do_without(self, error: GPUUnusable) -> None:
+        """Takes the CPU in place of GPUs that cannot be used, as `error` says, and says so once in a run. Raises
+        GPUUnusable where the settings ask for a GPU."""
+        if not self._may_do_without:
+            raise GPUUnusable(f"{error}; set device: cpu, or see that CUDA works, and run again") from None
+        warning = f"warning: {error}; the run goes on on the CPU"
+        (self._progress.say if self._engines.mark_unusable(str(error)) else self._progress.log)(warning)
+        self._take_the_cpu()
+
+    def _take_the_cpu(self) -> None:
+        self._speed = dataclasses.replace(self._speed, device="cpu")
+        self._device, self._engine = device.choose(self._speed, self._job.settings.precision)
