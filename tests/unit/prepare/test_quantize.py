@@ -81,8 +81,7 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
         pixels = decoded("a.jpg", encoded(name))
         batch = Letterbox.fit(pixels.shape[0], pixels.shape[1], IMAGE_SIZE, f32.stride).apply(pixels)[np.newaxis]
         f32_found, int8_found = (
-            engine.load(model, "openvino", 1, Thresholds(0.3, 0.7, 300)).detect(batch)[0]
-            for model in (f32, int8)
+            engine.load(model, "openvino", 1, Thresholds(0.3, 0.7, 300)).detect(batch)[0] for model in (f32, int8)
         )
         # One whose score is near the line may be on either side of it, by processor: each sure one of either model is
         # to be found by the other, whose score may be lower by as much as is allowed below.
