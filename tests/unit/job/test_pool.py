@@ -11,7 +11,7 @@ from fake_worker import NAMES, FakeTask, fake_worker
 
 from helpers.job import replace_workers
 from zipcrop.detect.lease import Address, Spec
-from zipcrop.errors import EngineGone, EngineHangs, GPUUnusable, MachineError
+from zipcrop.errors import EngineError, EngineGone, EngineHangs, GPUUnusable, MachineError
 from zipcrop.job import pool
 from zipcrop.process.gpu import GPU
 from zipcrop.process.overtime import Overtime
@@ -84,7 +84,7 @@ def test_an_engine_that_crashes_when_it_is_used_fails_the_job_and_no_member(work
         run(FakeTask(broken_engine=True), 10, workers)
 
 
-@pytest.mark.parametrize(("kind", "error"), [("fault", MachineError), ("gone", EngineGone), ("unusable", GPUUnusable)])
+@pytest.mark.parametrize(("kind", "error"), [("fault", EngineError), ("gone", EngineGone), ("unusable", GPUUnusable)])
 def test_a_fault_of_the_engine_process_is_told_apart_and_is_no_members(kind: str, error: type[Exception]) -> None:
     with pytest.raises(MachineError, match=r"^it is so$") as raised:
         run(FakeTask(fault="it is so", kind=kind), 10, 2, [address("0")])

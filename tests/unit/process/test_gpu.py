@@ -209,10 +209,10 @@ def test_what_ended_runs_have_left_is_removed_and_nothing_else(
         leases.take_share(FOUR[0], ended).close()
         leases.socket(FOUR[0], ended).touch()
         leases.socket(FOUR[1], run).touch()
-        assert leases.mark_unusable(ended, "it is broken")
-        assert not leases.mark_unusable(ended, "it is broken")
-        assert leases.is_unusable(ended)
-        assert not leases.is_unusable(run)
+        assert leases.mark_unusable(FOUR[0], ended, "it is broken")
+        assert not leases.mark_unusable(FOUR[0], ended, "it is broken")
+        assert leases.why_unusable(FOUR[0], ended) == "it is broken"
+        assert leases.why_unusable(FOUR[0], run) == leases.why_unusable(FOUR[1], ended) == ""
         processes[0].kill()
         processes[0].wait()
         leases.sweep()

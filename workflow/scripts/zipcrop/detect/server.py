@@ -37,6 +37,9 @@ _INTERVAL = 1.0
 _IDLE = 30.0
 """Seconds without any connection after which the process ends."""
 
+_GRACE = 2.0
+"""Seconds for which a process that cannot load its network says so."""
+
 
 class Network(Protocol):
     """What the server asks of a network; see `network.Network`."""
@@ -109,12 +112,14 @@ class Server:
         self._gpu = start.gpu
         self._run = start.run
         self._leases = gpu.Leases(start.leases)
+        self._log_path = start.log
         self._load = load
         self._waiting: Buckets[_Photo] = Buckets()
         self._clients: set[_Client] = set()
         self._lock = threading.Lock()
         """For the clients, and for sending to them."""
         self._ready: protocol.Ready | None = None
+        self._fault: protocol.Fault | None = None
         self._selector = selectors.DefaultSelector()
         self._counts: Counter[str] = Counter()
 
@@ -201,8 +206,8 @@ class Server:
         client.has_introduced_itself = True
         self._counts["workers" if hello.slots else "jobs"] += 1
         with self._lock:
-            if self._ready:
-                protocol.send(client.connection, self._ready)
+            if answer := self._fault or self._ready:
+                protocol.send(client.connection, answer)
 
     def _take(self, client: _Client, photo: protocol.Photo, slots: Slots) -> None:
         sides = (photo.height, photo.width)
@@ -256,12 +261,16 @@ class Server:
         except Exception as error:
             traceback.print_exc()
             fault = self._unforeseen(error)
-        self._send_all(fault)
         _log(f"ends: {fault.sentence}")
+        with self._lock:
+            self._fault = fault
+        self._send_all(fault)
+        if self._ready is None:
+            time.sleep(_GRACE)  # for workers that are just starting
         os._exit(1)
 
     def _unforeseen(self, error: Exception) -> protocol.Fault:
-        what = f"{type(error).__name__}: {one_line(str(error))}; details are in the log of the engine"
+        what = f"{type(error).__name__}: {one_line(str(error))}; details are in {self._log_path}"
         if self._ready is None:
             return protocol.Fault(f"{self._gpu.uuid} cannot be used ({what})", "unusable")
         return protocol.Fault(f"{self._gpu.uuid} has failed ({what}); see that it works, or set device: cpu")

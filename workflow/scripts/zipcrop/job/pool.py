@@ -179,7 +179,7 @@ class Pool:
             yield from self._bury(process)
             return
         if kind in channel.FAULTS:
-            raise channel.FAULTS[kind](value)
+            raise channel.FAULTS[kind](value, process.address)
         if kind == "ready":
             process.ready = self.has_been_ready = True
         else:
