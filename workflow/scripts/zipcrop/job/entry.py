@@ -27,7 +27,7 @@ from zipcrop.detect import restrict
 from zipcrop.errors import ZipcropError
 from zipcrop.image import opencv
 from zipcrop.job.channel import Channel
-from zipcrop.process import orphan
+from zipcrop.process import memory, orphan
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Board
 
@@ -69,6 +69,7 @@ def main(connection: Connection, shared: Shared, task: Task, lease: Lease | None
     """The whole life of a worker process. With a `lease` it uses that GPU. If `careful`, it tries out its engine before
     it takes any member."""
     orphan.die_with_parent()
+    memory.keep_freed_memory()
     if lease is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = lease.gpu.name
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool as well, which ends its workers
