@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_GREY = (114, 114, 114)
+_GREY = 114
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,24 @@ class Letterbox:
             or (-(-self.width // divisor) >= self.scaled_width and -(-self.height // divisor) >= self.scaled_height)
         )
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """`image`, uint8 (height, width, 3), whole or reduced, in its letterbox: uint8 (*shape, 3)."""
-        if image.shape[:2] != (self.scaled_height, self.scaled_width):
-            image = cv2.resize(image, (self.scaled_width, self.scaled_height), interpolation=cv2.INTER_LINEAR)
-        bottom = self.shape[0] - self.scaled_height - self.top
-        right = self.shape[1] - self.scaled_width - self.left
-        boxed: np.ndarray = cv2.copyMakeBorder(
-            image, self.top, bottom, self.left, right, cv2.BORDER_CONSTANT, value=_GREY
-        )
-        return boxed
+    def apply(self, image: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Puts `image`, uint8 (height, width, 3), whole or reduced, in its letterbox into `out`, uint8 (*shape, 3), and
+        gives `out`. That may be a view of other memory whose pixels lie side by side in each row.
+
+        Raises ValueError if `out` is another array.
+        """
+        if out.shape != (*self.shape, 3) or out.dtype != np.uint8:  # OpenCV would write to new memory instead
+            raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {(*self.shape, 3)}")
+        bottom, right = self.top + self.scaled_height, self.left + self.scaled_width
+        between = out[self.top : bottom]
+        inside = between[:, self.left : right]
+        if image.shape == inside.shape:
+            inside[:] = image
+        else:
+            cv2.resize(image, (self.scaled_width, self.scaled_height), dst=inside, interpolation=cv2.INTER_LINEAR)
+        for border in (out[: self.top], out[bottom:], between[:, : self.left], between[:, right:]):
+            border[:] = _GREY
+        return out
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Takes `boxes`, float32 (n, 4) x1, y1, x2, y2, from letterbox pixels to pixels of the image, clipped to it."""

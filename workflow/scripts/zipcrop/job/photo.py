@@ -154,7 +154,8 @@ def decode(examined: Examined) -> Photo:
         width, height = size if (width >= height) == (size[0] >= size[1]) else (size[1], size[0])
     letterbox = Letterbox.fit(height, width, examined.image_size, examined.stride)
     image = decoded if examined.reduction == 1 else None
-    return Photo(examined, image, letterbox, letterbox.apply(decoded))
+    pixels = letterbox.apply(decoded, np.empty((*letterbox.shape, 3), np.uint8))
+    return Photo(examined, image, letterbox, pixels)
 
 
 def keep(

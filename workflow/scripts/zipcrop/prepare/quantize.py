@@ -63,7 +63,8 @@ def network_input(photo: tuple[str, bytes], size: InputSize) -> np.ndarray | Non
     except (ImageError, MemoryError):
         return None
     letterbox = Letterbox.fit(image.shape[0], image.shape[1], size.image_size, size.stride)
-    return np.ascontiguousarray(letterbox.apply(image)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
+    pixels = letterbox.apply(image, np.empty((*letterbox.shape, 3), np.uint8))
+    return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
 
 
 class IsolatedDecoder:
