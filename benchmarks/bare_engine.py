@@ -47,7 +47,7 @@ def main() -> None:
     for path in archives:
         for photo in decoded(Path(path)):
             letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), model.stride)
-            waiting.put(Letterboxed(letterbox.apply(photo)))
+            waiting.put(Letterboxed(letterbox.apply(photo, np.empty((*letterbox.shape, 3), np.uint8))))
     waiting.close()
 
     def work() -> None:

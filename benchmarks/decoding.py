@@ -11,6 +11,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import numpy as np
 
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.image import codec, formats
@@ -26,7 +27,8 @@ def main() -> None:
 
     def prepare(data: bytes) -> None:
         photo = codec.decode(data, formats.identify("", data))
-        Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), 32).apply(photo)
+        letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], int(image_size), 32)
+        letterbox.apply(photo, np.empty((*letterbox.shape, 3), np.uint8))
 
     with ThreadPoolExecutor(int(threads)) as executor:
         started = time.perf_counter()

@@ -41,7 +41,8 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     inputs = []
     for photo in photos:
         letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], image_size, 32)
-        pixels = letterbox.apply(photo)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis]
+        boxed = letterbox.apply(photo, np.empty((*letterbox.shape, 3), np.uint8))
+        pixels = boxed[:, :, ::-1].transpose(2, 0, 1)[np.newaxis]
         inputs.append(torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255)
 
     norms = [module for module in yolo.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from zipcrop.detect.letterbox import Letterbox
 
 
 @functools.cache
@@ -21,6 +25,11 @@ def photo(name: str) -> np.ndarray:
     image: np.ndarray | None = cv2.imread(str(Path(spec.submodule_search_locations[0], "assets", f"{name}.jpg")))
     assert image is not None
     return image
+
+
+def letterboxed(image: np.ndarray, letterbox: Letterbox) -> np.ndarray:
+    """`image` in its letterbox, as an array of its own."""
+    return letterbox.apply(image, np.empty((*letterbox.shape, 3), np.uint8))
 
 
 def encoded(name: str, suffix: str = ".jpg", scale: float = 0.5) -> bytes:

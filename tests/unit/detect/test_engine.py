@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from helpers.job import IMAGE_SIZE
-from helpers.photos import photo
+from helpers.photos import letterboxed, photo
 from helpers.project import ROOT, WEIGHTS
 from zipcrop.detect import engine
 from zipcrop.detect.letterbox import Letterbox
@@ -54,7 +54,7 @@ def letterbox_of(image: np.ndarray, size: int = IMAGE_SIZE) -> Letterbox:
 
 def detect(detector: engine.Engine, image: np.ndarray, copies: int = 1) -> list[np.ndarray]:
     letterbox = letterbox_of(image)
-    found = detector.detect(np.stack([letterbox.apply(image)] * copies))
+    found = detector.detect(np.stack([letterboxed(image, letterbox)] * copies))
     kept = [persons[persons[:, 4] > THRESHOLDS.confidence] for persons in found]
     return [np.column_stack([letterbox.to_image(persons[:, :4]), persons[:, 4]]) for persons in kept]
 
@@ -91,7 +91,7 @@ def test_scores_reach_down_to_the_floor(model_json: Path) -> None:
         scores = []
         for image in images():
             letterbox = letterbox_of(image)
-            (persons,) = engine.detect(letterbox.apply(image)[np.newaxis])
+            (persons,) = engine.detect(letterboxed(image, letterbox)[np.newaxis])
             assert (np.diff(persons[:, 4]) <= 0).all()
             scores += persons[:, 4].tolist()
         assert 0.05 <= min(scores) < 0.1
@@ -104,7 +104,7 @@ def test_boxes_of_an_f16_network_are_not_rounded_to_f16(model_json: Path) -> Non
     from zipcrop.detect.pytorch import decode_in_f32
 
     letterbox = letterbox_of(images()[0], 1280)
-    pixels = torch.from_numpy(letterbox.apply(images()[0])[np.newaxis]).flip(-1).permute(0, 3, 1, 2) / 255
+    pixels = torch.from_numpy(letterboxed(images()[0], letterbox)[np.newaxis]).flip(-1).permute(0, 3, 1, 2) / 255
     module = weights.load(Path(Model.read(model_json).weights)).fuse(verbose=False).eval()
     with torch.inference_mode():
         wanted = module(pixels)[0]
