@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from zipcrop.detect.letterbox import Letterbox
+from helpers.job import IMAGE_SIZE
+from zipcrop.detect.letterbox import Letterbox
 
 
 @functools.cache
@@ -27,12 +26,14 @@ def photo(name: str) -> np.ndarray:
     return image
 
 
-def letterboxed(image: np.ndarray, letterbox: Letterbox) -> np.ndarray:
-    """`image` in its letterbox, as an array of its own."""
-    return letterbox.apply(image, np.empty((*letterbox.shape, 3), np.uint8))
-
-
 def encoded(name: str, suffix: str = ".jpg", scale: float = 0.5) -> bytes:
     """A photo as the bytes of a file."""
     image = cv2.resize(photo(name), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def letterboxed(image: np.ndarray, size: int = IMAGE_SIZE, stride: int = 32) -> np.ndarray:
+    """The letterbox of an image, uint8 (H, W, 3), for a network that takes `size` pixels."""
+    height, width = image.shape[:2]
+    letterbox = Letterbox.fit(height, width, size, stride)
+    return letterbox.apply(image, np.empty((*letterbox.shape, 3), np.uint8))

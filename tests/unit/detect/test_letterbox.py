@@ -19,7 +19,7 @@ def test_same_pixels_as_ultralytics(height: int, width: int, size: int) -> None:
 
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     letterbox = Letterbox.fit(height, width, size, 32)
-    ours = letterboxed(image, letterbox)
+    ours = letterboxed(image, size)
     assert ours.shape[:2] == letterbox.shape
     np.testing.assert_array_equal(ours, LetterBox((size, size), auto=True, stride=32)(image=image))
 

@@ -159,10 +159,11 @@ class Engines:
 
     def kill(self, address: Address) -> None:
         """Kills the engine process at `address`, which hangs."""
-        pid = self._leases.engine_pid(address.gpu, self._run)
-        if pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        with self._leases.turn():  # else the holder might be a process that looks whether there is one
+            pid = self._leases.engine_pid(address.gpu, self._run)
+            if pid:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
 
     def mark_unusable(self, gpu: GPU, why: str) -> bool:
         """Notes that this run cannot use the GPU. Whether this job is the first to say so."""
