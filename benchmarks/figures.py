@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-import peers
 import plot
-from peers import ROOT
+from crop_jobs import CORES, ROOT
 
 
 @dataclass
@@ -61,7 +60,7 @@ def machine(on: str) -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu,
-        "cores": str(peers.CORES),
+        "cores": str(CORES),
         "memory": f"{memory / 2**30:.0f} GiB",
         "gpu": model,
         "zipcrop": commit.stdout.strip(),
