@@ -18,9 +18,9 @@ import peers
 import photos
 import random_weights
 from crop_jobs import CORES, ROOT
-from figures import Report
 from peers import Work
 from process_tree import Usage
+from report import Report
 from zipcrop.process import gpu
 
 SECTIONS = ("coco", "large", "fixed", "noop", "scaling")

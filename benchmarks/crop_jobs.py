@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +26,7 @@ import yaml
 
 from zipcrop.archive import source
 from zipcrop.detect.lease import SCRIPT, Start
+from zipcrop.detect.model import Model
 from zipcrop.settings import Speed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,6 +122,20 @@ class Finished:
     """The last of what it wrote to the terminal."""
 
 
+def prepare(weights: Path, folder: Path, classes: int = 1) -> Path:
+    """A prepared model's JSON in `folder`, for the torch engine and GPUs alone: nothing is converted, so that OpenVINO
+    need not be there. The weights, whose first of `classes` is the person, are not checked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    shutil.copyfile(weights, folder / "weights.pt")
+    for name in ("openvino.xml", "openvino.bin"):
+        (folder / name).write_bytes(b"none")
+    names = ["person", *map(str, range(1, classes))]
+    model = Model(digest, weights.name, "detect", names, 0, 32, "weights.pt", "openvino.xml")
+    model.write(folder / "model.json")
+    return folder / "model.json"
+
+
 def threads_per_archive(zip_bytes: int, archives: int, cores: int = CORES, gpus: int = 1) -> int:
     """The cores that the rule gives an archive of `zip_bytes` where there is a GPU; see `cores_per_archive` there."""
     at_once = max(1, min(ARCHIVES_PER_GPU * gpus, archives))
@@ -126,16 +144,22 @@ def threads_per_archive(zip_bytes: int, archives: int, cores: int = CORES, gpus:
 
 
 def run_all(
-    jobs: Sequence[CropJob], environment: Mapping[str, str] | None = None, cores: int = CORES
+    jobs: Sequence[CropJob],
+    environment: Mapping[str, str] | None = None,
+    cores: int = CORES,
+    patience: float = math.inf,
 ) -> list[Finished]:
     """Runs `jobs` as Snakemake would: as many at once as there are cores for, and this process is their parent. Gives
-    them in the order in which they ended. All are killed if this process is interrupted."""
+    them in the order in which they ended. After `patience` seconds no more are started. All are killed if this process
+    is interrupted."""
     waiting = list(jobs)
     running: list[tuple[CropJob, float, subprocess.Popen[str]]] = []
     finished: list[Finished] = []
     began = time.monotonic()
     try:
         while waiting or running:
+            if time.monotonic() - began > patience:
+                waiting.clear()
             while waiting and (
                 not running or sum(job.threads for job, *_ in running) + waiting[0].threads <= max(cores, 1)
             ):

@@ -60,6 +60,7 @@ class Measured:
     way: Way
     photos: int
     seconds: float
+    cpu_seconds: float
     page_faults: int
 
     @property
@@ -92,7 +93,8 @@ def measure(way: Way, image_size: int, archives: Sequence[Path]) -> Measured:
         raise RuntimeError(f"decoding failed with {way}")
     shares = [results.get() for _ in processes]
     seconds = max(share[1] for share in shares) - min(share[0] for share in shares)
-    return Measured(way, sum(share[2] for share in shares), seconds, sum(share[3] for share in shares))
+    photos, cpu_seconds, faults = (sum(share[field] for share in shares) for field in (2, 3, 4))
+    return Measured(way, int(photos), seconds, cpu_seconds, int(faults))
 
 
 def _share(
@@ -101,9 +103,9 @@ def _share(
     image_size: int,
     archives: Sequence[str],
     barrier: Barrier,
-    results: SimpleQueue[tuple[float, float, int, int]],
+    results: SimpleQueue[tuple[float, float, int, float, int]],
 ) -> None:
-    """A process's share of `measure`: sends when it began and ended, its photos and its page faults."""
+    """A process's share of `measure`: sends when it began and ended, its photos, CPU seconds and page faults."""
     if way.keeps_memory:
         allocator.keep_freed_memory()
     cv2.setNumThreads(1)
@@ -123,11 +125,13 @@ def _share(
         for data in files[:1]:
             prepare(data, image_size, letterboxes[0])
         barrier.wait(_PATIENCE)
-        faults, started = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
+        before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         for _ in executor.map(work, letterboxes):
             pass
         ended = time.perf_counter()  # the same clock in all processes
-    results.put((started, ended, len(files), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    results.put((started, ended, len(files), cpu_seconds, after.ru_minflt - before.ru_minflt))
 
 
 def prepare(data: bytes, image_size: int, out: np.ndarray) -> None:
