@@ -17,9 +17,10 @@ import figures
 import peers
 import photos
 import random_weights
-from figures import Report
-from peers import ROOT, Work
+from crop_jobs import CORES, ROOT
+from peers import Work
 from process_tree import Usage
+from report import Report
 from zipcrop.process import gpu
 
 SECTIONS = ("coco", "large", "fixed", "noop", "scaling")
@@ -188,7 +189,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> None:
 
     def work(folder: str, made: Sequence[bytes], count: int) -> Work:
         (whole,) = photos.write_archives(made, scratch / folder / "whole", 1, count)
-        parts = photos.write_archives(made, scratch / folder / "parts", peers.CORES, count)
+        parts = photos.write_archives(made, scratch / folder / "parts", CORES, count)
         return Work(count, whole, parts, weights, size, scratch, options.device)
 
     def coco() -> None:

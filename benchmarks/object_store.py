@@ -30,6 +30,7 @@ def seconds(location: str, model: Path, folder: Path) -> float:
     command = [sys.executable, str(ROOT / "workflow/scripts/crop_archive.py"), "--archive=a", f"--zip={location}"]
     command += [f"--fingerprint={source.at(location).fingerprint()}", f"--model={model}", f"--threads={os.cpu_count()}"]
     command += [f"--settings={json.dumps(SETTINGS)}", f"--speed={json.dumps(SPEED)}", f"--log={folder / 'log'}"]
+    command += ["--gpus=1", f"--engine-logs={folder / 'engine'}"]
     with tempfile.TemporaryDirectory(dir=folder) as output:
         started = time.monotonic()
         subprocess.run([*command, f"--output={output}"], check=True, capture_output=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import crop_jobs
 import process_tree
+from crop_jobs import CORES, ROOT, SCRIPTS, CropJob
 from process_tree import Usage
 from zipcrop import configuration
-from zipcrop.archive.source import LocalZip
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "workflow" / "scripts"
 SCHEMA = configuration.load_schema(ROOT / "workflow" / "schemas" / "config.schema.yaml")
-CORES = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -81,26 +78,16 @@ def yolo_predict(work: Work) -> Usage:
 
 
 def zipcrop(work: Work, model: Path, **overrides: Any) -> Usage:
-    """The crop job, as the rule crop_archive calls it; `overrides` are settings."""
+    """The crop job, as the rule crop_archive calls it, from cold; `overrides` are settings. The engine process of a GPU
+    counts."""
     output = _empty(work.scratch / "zipcrop")
-    config = configuration.complete({"image_size": work.image_size, "device": work.device, **overrides}, SCHEMA)
-    speed = vars(configuration.speed_settings(config))
-    return process_tree.run(
-        [
-            sys.executable,
-            SCRIPTS / "crop_archive.py",
-            f"--archive={work.whole.stem}",
-            f"--zip={work.whole}",
-            f"--model={model}",
-            f"--output={output}",
-            f"--fingerprint={LocalZip(str(work.whole)).fingerprint()}",
-            f"--settings={json.dumps(configuration.result_settings(config).flat())}",
-            f"--speed={json.dumps(speed)}",
-            f"--threads={CORES}",
-            f"--log={work.scratch / 'zipcrop.log'}",
-        ],
-        work.environment,
-    )
+    settings = {"image_size": work.image_size, "device": work.device, **overrides}
+    logs = work.scratch / "zipcrop-logs"
+    job = CropJob(work.whole.stem, work.whole, model, output, logs, CORES, settings=settings)
+    try:
+        return process_tree.run(job.command(), work.environment, others=crop_jobs.engine_processes)
+    finally:
+        crop_jobs.end_engines()
 
 
 def bare_engine(work: Work, model: Path) -> Usage:
@@ -109,7 +96,7 @@ def bare_engine(work: Work, model: Path) -> Usage:
 
 
 def decoding(work: Work) -> Usage:
-    """Decoding and letterboxing alone; only its seconds count."""
+    """Decoding and letterboxing alone, in the fastest way; only its seconds count."""
     return _timed_by_itself(work, "decoding.py", str(work.image_size), str(CORES), work.whole)
 
 

@@ -42,6 +42,17 @@ def made(count: int) -> list[bytes]:
     return photos
 
 
+def noise(count: int) -> list[bytes]:
+    """`count` photos of COCO's sizes with nothing but blurred noise, for where there is no picture at all."""
+    generator = np.random.default_rng(0)
+    photos = []
+    for number in range(count):
+        width, height = _SIZES[number % len(_SIZES)]
+        coarse = generator.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+        photos.append(_encode(cv2.resize(coarse, (width, height)), generator, 3, 90))
+    return photos
+
+
 def large(sources: Sequence[bytes], count: int) -> list[bytes]:
     """`count` 12-megapixel photos, the first of `sources` enlarged, with a sensor's noise; 3 to 5 MB each."""
     generator = np.random.default_rng(0)

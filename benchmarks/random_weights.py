@@ -32,7 +32,7 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     import torch
     from ultralytics import YOLO
 
-    from zipcrop.detect.letterbox import Letterbox
+    from bare_engine import letterboxed
 
     torch.manual_seed(0)
     yolo = YOLO("yolov8s.yaml")
@@ -40,9 +40,7 @@ def write(path: Path, photos: Iterable[np.ndarray], image_size: int) -> float:
     head = yolo.model.eval().model[-1]
     inputs = []
     for photo in photos:
-        letterbox = Letterbox.fit(photo.shape[0], photo.shape[1], image_size, 32)
-        boxed = letterbox.apply(photo, np.empty((*letterbox.shape, 3), np.uint8))
-        pixels = boxed[:, :, ::-1].transpose(2, 0, 1)[np.newaxis]
+        pixels = letterboxed(photo, image_size, 32)[:, :, ::-1].transpose(2, 0, 1)[np.newaxis]
         inputs.append(torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255)
 
     norms = [module for module in yolo.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
