@@ -59,7 +59,7 @@ class FakeTask:
 
 
 def fake_worker(connection: Connection, shared: Shared, task: FakeTask, address: Address | None, careful: bool) -> None:
-    board, overtime = Board(shared.board), Overtime(shared.account, shared.slot, task.seconds)
+    board, overtime = Board(shared.board), Overtime(shared.account, shared.cell, task.seconds)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:

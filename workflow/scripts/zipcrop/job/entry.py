@@ -48,7 +48,7 @@ class Shared:
     """What the worker's threads are at; see `watchdog.Board`."""
     account: MutableSequence[float]
     """The seconds that all workers have spent as overtime; see `overtime.Overtime`."""
-    slot: int
+    cell: int
     """The worker's own in the account."""
 
 
@@ -83,7 +83,7 @@ def main(connection: Connection, shared: Shared, task: Task, address: Address | 
         inference = _local_inference(task, careful) if address is None else _remote_inference(task, address)
         from zipcrop.job.worker import Worker
 
-        overtime = Overtime(shared.account, shared.slot, task.job.settings.limits.seconds)
+        overtime = Overtime(shared.account, shared.cell, task.job.settings.limits.seconds)
         Worker(pool, Board(shared.board), overtime, task, inference).run()
     except ZipcropError as error:
         pool.send(channel.fault(error))
