@@ -31,8 +31,8 @@ def answer(photo: np.ndarray) -> np.ndarray:
     """What the formula says of a photo, float32 (5, anchors)."""
     height, width = photo.shape[:2]
     cells = photo.reshape(height // 8, 8, width // 8, 8, 3).max((1, 3)).astype(np.float32).sum(-1).reshape(1, -1)
-    numbers = (cells + np.arange(cells.size)) * np.arange(1, 6)[:, None]
-    return numbers.astype(np.float32)
+    numbers: np.ndarray = ((cells + np.arange(cells.size)) * np.arange(1, 6)[:, None]).astype(np.float32)
+    return numbers
 
 
 class Formula:
