@@ -232,6 +232,7 @@ class Server:
         with self._lock:
             self._clients.discard(client)
             client.connection.close()
+        client.slots = None  # but for photos that are at the network
         self._waiting.drop(lambda photo: photo.client is client)
 
     def _end_if_idle(self) -> None:
