@@ -404,15 +404,15 @@ def test_a_batch_in_flight_survives_a_smaller_and_a_larger_batch(clock: SimpleNa
     first = loaded.start([noise(1), noise(2)])
     detector.room = 2
     with pytest.raises(OutOfGPUMemory):
-        loaded.start([noise(3)])
-    second = loaded.start([noise(3)])
+        loaded.start([noise(3, (64, 32))])
+    second = loaded.start([noise(3, (64, 32))])
     for found, seed in zip(loaded.finish(first), (1, 2), strict=True):
         np.testing.assert_array_equal(found, cells_of(noise(seed)))
     detector.room = 4
     clock.now += 61
     third = loaded.start([noise(4)])
     assert loaded.batch == 4
-    np.testing.assert_array_equal(loaded.finish(second)[0], cells_of(noise(3)))
+    np.testing.assert_array_equal(loaded.finish(second)[0], cells_of(noise(3, (64, 32))))
     np.testing.assert_array_equal(loaded.finish(third)[0], cells_of(noise(4)))
 
 
@@ -450,6 +450,23 @@ def test_where_a_capture_fails_there_are_no_graphs_any_more_and_photos_are_infer
         assert_right(loaded, [noise(seed, (64, 32))])
     assert graphs.log == ["eager"] * 6
     assert loaded.batch == 4
+
+
+def test_where_memory_is_short_for_a_graph_batches_get_smaller_for_good_and_have_graphs(clock: SimpleNamespace) -> None:
+    graphs = Graphs()
+    detector = Cells(graphs)
+    loaded = Network(detector, 64, 4, graphs)
+    assert_right(loaded, [noise(0)])
+    detector.room = 2  # by now, with what the graph would take
+    graphs.log.clear()
+    for seed in range(3):
+        assert_right(loaded, [noise(seed)])
+    assert graphs.log[:2] == ["capture", "clear"]
+    assert graphs.log[-3:] == ["eager", "capture", "replay"] or graphs.log[-1] == "replay"
+    detector.room = 4
+    clock.now += 1000
+    assert_right(loaded, [noise(1)])
+    assert loaded.batch == 2
 
 
 def test_what_runs_short_of_memory_within_the_network_is_decoded_in_f32_at_the_next_try(model_json: Path) -> None:

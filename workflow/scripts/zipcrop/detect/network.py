@@ -311,12 +311,21 @@ class Network:
         return prediction
 
     def _capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        with contextlib.suppress(RuntimeError):
-            return self._hardware.capture(work)
-        # What was being captured has leaked its memory. That does not happen twice.
-        self._captures = False
+        is_short = False
+        try:
+            with _shortages():
+                return self._hardware.capture(work)
+        except OutOfGPUMemory:
+            is_short = self.batch > 1
+        except RuntimeError:
+            pass
+        # What was being captured has leaked its memory, which is not to happen again and again.
         self._graphs.clear()
         self._hardware.clear()
+        if is_short:
+            self._most = self.batch // 2
+            raise OutOfGPUMemory
+        self._captures = False
         return None
 
     def _resize(self, batch: int) -> None:
