@@ -74,13 +74,13 @@ class Plan:
 REHEARSAL = Plan(
     on_gpu=False,
     image_size=320,
-    batches=(4, 16),
+    batches=(2,),
     batch=4,
     repeats=1,
     sources=12,
-    small=60,
-    archives=4,
-    many=4,
+    small=48,
+    archives=3,
+    many=3,
     few=6,
     large_sources=1,
     large=3,
@@ -256,7 +256,9 @@ def table(check: Check) -> None:
 
 def steps() -> dict[str, Callable[[Check, Result], None]]:
     """By name. Those that need torch import it only now."""
+    import gpu_failures
     import gpu_jobs
+    import gpu_persons
 
     def lazily(name: str) -> Callable[[Check, Result], None]:
         def step(check: Check, result: Result) -> None:
@@ -270,14 +272,14 @@ def steps() -> dict[str, Callable[[Check, Result], None]]:
         "prepare": prepare,
         "facts": facts,
         "decoding": gpu_jobs.decoding_alone,
-        "start": lazily("start"),
+        "start": gpu_jobs.start,
         "rectangles": lazily("rectangles"),
         "correctness": lazily("correctness"),
         "tf32": lazily("tf32"),
         "archives": gpu_jobs.archives,
         "small_large": gpu_jobs.small_large,
-        "failures": gpu_jobs.failures,
-        "parity": gpu_jobs.parity,
+        "failures": gpu_failures.failures,
+        "parity": gpu_persons.parity,
     }
 
 

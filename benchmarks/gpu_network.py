@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,53 +22,8 @@ if TYPE_CHECKING:
     from gpu_results import Result
 
 Shape = tuple[int, int]
-_REPEATS = 20
 _SURE = 0.05
 """The score above which boxes are compared: what the product looks at."""
-_START = """
-import sys, time
-started = time.perf_counter()
-from zipcrop.detect import network
-from zipcrop.detect.model import Model
-import json, numpy as np, torch
-times = {"import": time.perf_counter() - started}
-def lap(name):
-    now = time.perf_counter()
-    times[name] = now - started - sum(times.values())
-model, size, on = Model.read(__import__("pathlib").Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
-hardware = network.CUDA() if on == "cuda" else network.CPU()
-torch.zeros(1, device=on)
-lap("context")
-detector = network.Detector(model, torch.device(on), torch.float16 if on == "cuda" else torch.float32)
-lap("load")
-loaded = network.Network(detector, size, 16, hardware)
-photo = np.full((size, size, 3), 114, np.uint8)
-loaded.finish(loaded.start([photo]))
-lap("first shape")
-loaded.finish(loaded.start([photo]))
-times["its capture, not counted"] = time.perf_counter() - started - sum(times.values())
-unwanted = [name for name in ("torchvision", "torch._dynamo") if name in sys.modules]
-print(json.dumps({"times": times, "unwanted": unwanted}))
-"""
-
-
-def start(check: Check, result: Result) -> None:
-    """Step 2: seconds from the start of a process to the first shape's result, each part by itself."""
-    for name in ("first process", "second process"):
-        began = time.perf_counter()
-        command = [sys.executable, "-c", _START, str(check.model), str(check.plan.image_size), check.device]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            result.check(name, done.stderr[-300:], holds=False)
-            return
-        said = json.loads(done.stdout.splitlines()[-1])
-        times: dict[str, float] = {key: round(value, 2) for key, value in said["times"].items()}
-        result.figure(f"{name}, s", times)
-        result.figure(f"{name}, from its start to its end, s", time.perf_counter() - began)
-    counted = sum(value for key, value in times.items() if "not counted" not in key)
-    if check.plan.on_gpu:
-        result.at_most("import, context, load and first shape, s (second process)", counted, 4.5)
-    result.check("neither torchvision nor torch._dynamo is imported", said["unwanted"], not said["unwanted"])
 
 
 def load(check: Check, batch: int) -> Network:

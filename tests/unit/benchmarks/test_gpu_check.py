@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import gpu_check
-import gpu_jobs
 import gpu_network
+import gpu_persons
 import gpu_results
 from gpu_jobs import Speeds
 from helpers.project import ROOT
@@ -91,12 +91,12 @@ def test_persons_are_compared_with_their_likes(tmp_path: Path) -> None:
         "a,2.jpg,no_person,,,,,",
         "a,3.jpg,person,0,0,10,10,0.4",
     )
-    persons = gpu_jobs.persons_in([expected])
+    persons = gpu_persons.persons_in([expected])
     assert len(persons) == 3
-    compared = gpu_jobs.compare(persons, gpu_jobs.persons_in([found]), 0.25)
+    compared = gpu_persons.compare(persons, gpu_persons.persons_in([found]), 0.25)
     assert (compared.persons, compared.missing, compared.new) == (3, 1, 1)
     assert (compared.least_iou, compared.greatest_score_error) == pytest.approx((0.99, 0.02))
-    same = gpu_jobs.compare(persons, persons, 0.0)
+    same = gpu_persons.compare(persons, persons, 0.0)
     assert (same.persons, same.missing, same.new, same.least_iou) == (4, 0, 0, 1.0)
 
 
