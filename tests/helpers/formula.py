@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zipcrop.errors import ModelError, OutOfGPUMemory
+from zipcrop.terminal import say
 
 OPTIONS = "FORMULA"
 """The environment variable with the options, in JSON:
@@ -68,6 +69,7 @@ def install(server: ModuleType) -> None:
     options = json.loads(os.environ[OPTIONS])
 
     def load(spec: object) -> Formula:
+        say(f"sees {os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['CUDA_DEVICE_ORDER']}")
         wait_for(options.get("loaded"))
         if options.get("load") == "error":
             raise AssertionError("Torch not compiled with CUDA enabled")
