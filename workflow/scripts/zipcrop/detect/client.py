@@ -52,6 +52,9 @@ class RemoteInference(Generic[T]):
                 protocol.send(self._socket, hello, descriptor)
         finally:
             os.close(descriptor)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._poll.register(self._wake, select.POLLIN)
 
     def reserve(self, shape: tuple[int, int]) -> Slot:
         """See `Inference`. Waits until there is a free slot. Raises as `run` does, once it has."""
@@ -118,10 +121,7 @@ class RemoteInference(Generic[T]):
 
         Raises what a FAULT says, and EngineGone.
         """
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll()}
+        ready = {descriptor for descriptor, _ in self._poll.poll()}
         if self._wake in ready:
             os.eventfd_read(self._wake)
         if self._socket.fileno() not in ready:

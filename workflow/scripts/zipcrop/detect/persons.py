@@ -22,6 +22,8 @@ def select(prediction: np.ndarray, person: int, thresholds: Thresholds) -> np.nd
     scores = prediction[4 + person]
     candidates = np.flatnonzero(scores > thresholds.floor)
     candidates = candidates[prediction[4:, candidates].argmax(0) == person]
+    if not candidates.size:
+        return np.empty((0, 5), np.float32)
     x, y, width, height = prediction[:4, candidates]
     # In float32 and in this order, as ultralytics' xywh2xyxy, for the last digit's sake.
     x1, y1 = x - width / 2, y - height / 2

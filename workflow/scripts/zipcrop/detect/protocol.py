@@ -115,7 +115,10 @@ def decode(data: bytes) -> Message:
 
 def send(connection: socket.socket, message: Message, descriptor: int | None = None) -> None:
     """Sends the message, with a descriptor if one is given. Raises OSError."""
-    socket.send_fds(connection, [encode(message)], [] if descriptor is None else [descriptor])
+    if descriptor is None:
+        connection.send(encode(message))
+    else:
+        socket.send_fds(connection, [encode(message)], [descriptor])
 
 
 def receive(connection: socket.socket) -> Message | None:
