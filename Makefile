@@ -11,6 +11,9 @@ SETUP_STAMP := .venv/setup.stamp
 INT8_STAMP := .venv/int8.stamp
 DEV_STAMP := .venv/dev.stamp
 
+# pip compiles what it installs; uv has to be told. Otherwise the first run does it, and every run where .venv is read-only.
+export UV_COMPILE_BYTECODE := 1
+
 DEMO := --configfile demo/config.yaml
 PYTHON_FILES := workflow/scripts tests demo training benchmarks
 COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \

@@ -5,7 +5,9 @@ Python imports a module called `sitecustomize` by itself wherever it finds one o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 _GUARD = """
 import os, socket
@@ -31,18 +33,22 @@ socket.getaddrinfo = socket.gethostbyname = refuse
 _PATCH = """
 import importlib.abc, importlib.machinery, os, sys
 
-{patch}
+PATCHES = {{}}
+for name, code in {patches!r}.items():
+    names = {{"os": os, "sys": sys, "__file__": __file__}}
+    exec(code, names)
+    PATCHES[name] = names["patch"]
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "{module}":
+        if name not in PATCHES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
         def exec_module(module):
             execute(module)
-            patch(module)
+            PATCHES[name](module)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -51,13 +57,16 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def patched_everywhere(folder: Path, module: str, patch: str) -> dict[str, str]:
+def patched_everywhere(
+    folder: Path, module: str, patch: str, others: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """An environment whose Python processes call `patch(module)` once they have imported `module`.
 
-    `patch` is the code of that function; it may use `os` and `sys`. The new `folder` holds what makes this happen.
+    `patch` is the code of that function; it may use `os` and `sys`. `others` has more modules with such code. The new
+    `folder` holds what makes this happen.
     """
     folder.mkdir(parents=True)
-    (folder / "sitecustomize.py").write_text(_PATCH.format(module=module, patch=patch))
+    (folder / "sitecustomize.py").write_text(_PATCH.format(patches={module: patch, **others}))
     return {"PYTHONPATH": str(folder)}
 
 

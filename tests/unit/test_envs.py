@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -36,6 +38,13 @@ def test_conda_quantises_with_the_same_pins() -> None:
     locked = {**pins("requirements.txt"), **pins("requirements-int8.txt")}
     assert conda == {package: locked[package] for package in conda}
     assert "nncf" in conda
+
+
+def test_all_that_make_installs_is_compiled() -> None:
+    rule = "--eval=show: ; @echo $$UV_COMPILE_BYTECODE"
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "MAKE"))}
+    done = subprocess.run(["make", rule, "show"], cwd=ROOT, env=usual, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 @pytest.mark.parametrize("others", ["int8", "dev"])

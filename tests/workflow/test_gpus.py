@@ -1,5 +1,4 @@
-"""Runs on pretended GPUs: a driver that knows four, and an engine on the CPU that stands in for CUDA and notes which
-job uses which GPU."""
+"""Runs on pretended GPUs: a driver that knows four, and engine processes with a network that needs none."""
 
 from __future__ import annotations
 
@@ -7,143 +6,130 @@ import contextlib
 import json
 import random
 import time
-import uuid
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from helpers.environment import patched_everywhere
+from helpers import output
 from helpers.files import make_zip
+from helpers.gpus import PretendedGPUs
 from helpers.photos import encoded
 from helpers.workflow import Workflow
-from zipcrop.process import gpu
-
-DRIVER = """
-class NVMLError(Exception):
-    pass
-
-nvmlInit = nvmlShutdown = lambda: None
-nvmlDeviceGetCount = lambda: 4
-nvmlDeviceGetHandleByIndex = lambda index: index
-nvmlDeviceGetUUID = lambda index: UUIDS[index]
-"""
-# Another loader of engines, which notes its job and GPU, and whether another job is on that GPU already.
-ENGINE = """
-import fcntl
-
-FOLDER = os.path.dirname(__file__)
-
-def patch(engine):
-    load = engine.load
-
-    def watched(model, name, device, threads, batch, thresholds):
-        assert (name, device) == ("torch", "cuda")
-        gpu = os.environ["CUDA_VISIBLE_DEVICES"]
-        engine.held = open(os.path.join(FOLDER, "held." + gpu), "a")
-        try:
-            fcntl.flock(engine.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            what = "alone"
-        except BlockingIOError:
-            what = "beside another"
-        with open(os.path.join(FOLDER, "used"), "a") as file:
-            print(os.getppid(), gpu, what, file=file)
-        return load(model, "openvino", "cpu", threads, batch, thresholds)
-
-    engine.load = watched
-"""
-
-
-class Pretended:
-    """Four GPUs for the runs of a test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        # Leases hold for the whole machine: with the same GPUs, tests that run at once would share them.
-        self.uuids = [f"GPU-{number}-{uuid.uuid4()}" for number in range(4)]
-        self.environment = patched_everywhere(folder, "zipcrop.detect.engine", ENGINE)
-        (folder / "pynvml.py").write_text(f"UUIDS = {self.uuids}\n{DRIVER}")
-
-    def used(self) -> list[tuple[str, str, str]]:
-        """Job, GPU, and whether it was alone there, for each worker."""
-        lines = (self.folder / "used").read_text().splitlines()
-        return [(job, gpu, what) for job, gpu, what in (line.split(" ", 2) for line in lines)]
 
 
 @pytest.fixture
-def pretended(tmp_path: Path) -> Iterator[Pretended]:
-    four = Pretended(tmp_path / "gpus")
-    yield four
-    for name in four.uuids:
-        for lease in gpu.LEASES.glob(f"{name}.*"):
-            lease.unlink()
+def four(tmp_path: Path) -> Iterator[PretendedGPUs]:
+    gpus = PretendedGPUs(tmp_path / "gpus", count=4, torch=True)  # to prepare the model
+    yield gpus
+    gpus.remove()
 
 
 def workflow_with(folder: Path, archives: int, photos: int) -> Workflow:
     folder.mkdir()
     workflow = Workflow.create(folder)
-    photo = encoded("bus", scale=0.2)
+    # The pixels decide whether there is a person.
+    pictures = [encoded(("bus", "zidane", "empty")[k % 3], scale=0.1 + k / 200) for k in range(photos)]
     for number in range(archives):
-        members = [(f"{number}_{k}.jpg", photo) for k in range(photos)]
+        members = [(f"{number}_{k}.jpg", picture) for k, picture in enumerate(pictures)]
         make_zip(folder / "raw_zips" / f"{number}.zip", members)
     return workflow
 
 
-def test_jobs_take_the_visible_gpus_in_turns(tmp_path: Path, pretended: Pretended) -> None:
-    workflow = workflow_with(tmp_path / "run", 4, 1)
-    environment = {**pretended.environment, "CUDA_VISIBLE_DEVICES": f"3,{pretended.uuids[1]}"}
-    result = workflow.run("--cores", "8", "--resources", "gpu=2", env=environment)
+def records(workflow: Workflow) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((workflow.output / "manifests").glob("*.json"))]
+
+
+def test_archives_share_the_gpus_that_are_visible(tmp_path: Path, four: PretendedGPUs) -> None:
+    workflow = workflow_with(tmp_path / "run", 6, 3)
+    environment = {**four.environment, "CUDA_VISIBLE_DEVICES": f"3,{four.uuids[1]}"}
+    result = workflow.run("--cores", "12", "--resources", "gpu=2", env=environment)
     assert result.returncode == 0, result.stdout
-    records = [json.loads((workflow.folder / f"output/manifests/{number}.json").read_text()) for number in range(4)]
-    assert {tuple(record["gpus"]) for record in records} == {(pretended.uuids[3],), (pretended.uuids[1],)}
-    assert {(record["threads"], record["device"]) for record in records} == {(4, "cuda")}
-    # As they were called, for CUDA may know them by those names alone.
-    assert {gpu for _, gpu, _ in pretended.used()} == {"3", pretended.uuids[1]}
-    assert {what for *_, what in pretended.used()} == {"alone"}
-    assert workflow.jobs("--cores", "8", "--resources", "gpu=4") == {}
+    assert {tuple(record["gpus"]) for record in records(workflow)} == {(four.uuids[3],), (four.uuids[1],)}
+    # Three archives share a GPU, and all of them the cores.
+    assert {(record["threads"], record["device"]) for record in records(workflow)} == {(2, "cuda")}
+    logs = {path.stem: path.read_text() for path in (workflow.folder / "logs" / "engine").iterdir()}
+    assert logs.keys() == {four.uuids[3], four.uuids[1]}
+    assert all(log.count("starts for") == 1 for log in logs.values())
+    assert four.are_free()
+    assert workflow.jobs("--cores", "12", "--resources", "gpu=4") == {}
+
+
+def test_nothing_outlives_a_snakemake_that_is_killed(tmp_path: Path, four: PretendedGPUs) -> None:
+    workflow = workflow_with(tmp_path / "run", 3, 40)
+    with workflow.start("--cores", "3", "--resources", "gpu=1", env=four.environment) as snakemake:
+        while not four.engines() or not output.journalled(workflow.output):
+            assert snakemake.poll() is None
+            time.sleep(0.02)
+        jobs = running_jobs(snakemake.pid)
+        snakemake.kill()
+        snakemake.wait()
+        assert four.are_free()
+        _, alive = psutil.wait_procs(jobs, timeout=10)
+        assert alive == []
+    result = workflow.run("--cores", "3", "--resources", "gpu=1", env=four.environment)
+    assert result.returncode == 0, result.stdout
+    assert {row["members"] for row in workflow.summary().values()} == {"40"}
 
 
 @pytest.mark.slow
-def test_a_giant_archive_may_have_several_gpus(tmp_path: Path, pretended: Pretended) -> None:
-    # So many that no worker has its engine too late for any.
-    workflow = workflow_with(tmp_path / "run", 1, 300)
-    result = workflow.run(
-        "--cores", "8", "--resources", "gpu=4", config=["gpus_per_archive=3"], env=pretended.environment
-    )
+def test_a_giant_archive_may_have_several_gpus(tmp_path: Path, four: PretendedGPUs) -> None:
+    workflow = workflow_with(tmp_path / "run", 1, 30)
+    result = workflow.run("--cores", "8", "--resources", "gpu=4", config=["gpus_per_archive=3"], env=four.environment)
     assert result.returncode == 0, result.stdout
-    record = json.loads((workflow.folder / "output/manifests/0.json").read_text())
-    assert record["gpus"] == pretended.uuids[:3]
+    (record,) = records(workflow)
+    assert record["gpus"] == four.uuids[:3]
     assert (record["workers"], record["threads"]) == (3, 8)
-    assert Counter(gpu for _, gpu, _ in pretended.used()) == dict.fromkeys(pretended.uuids[:3], 1)
 
 
 @pytest.mark.slow
-def test_no_two_of_200_jobs_with_random_kills_are_on_one_gpu(tmp_path: Path, pretended: Pretended) -> None:
-    workflow = workflow_with(tmp_path / "run", 200, 1)
+def test_two_runs_have_their_own_gpus(tmp_path: Path, four: PretendedGPUs) -> None:
+    long, short = workflow_with(tmp_path / "long", 60, 10), workflow_with(tmp_path / "short", 2, 10)
+    arguments = ("--cores", "2", "--resources", "gpu=2")
+    with long.start(*arguments, env=four.environment) as running:
+        while len(four.engines()) < 2:
+            assert running.poll() is None
+            time.sleep(0.02)
+        result = short.run(*arguments, env=four.environment)
+        assert result.returncode == 0, result.stdout
+        assert running.poll() is None
+    used = [{uuid for record in records(workflow) for uuid in record["gpus"]} for workflow in (long, short)]
+    assert used[0]
+    assert used[0].isdisjoint(used[1])
+
+
+@pytest.mark.slow
+def test_200_random_kills_of_jobs_and_engine_processes_change_nothing(tmp_path: Path, four: PretendedGPUs) -> None:
+    undisturbed = workflow_with(tmp_path / "undisturbed", 60, 20)
+    result = undisturbed.run("--cores", "4", "--resources", "gpu=2", env=four.environment)
+    assert result.returncode == 0, result.stdout
+    workflow = workflow_with(tmp_path / "run", 60, 20)
     draw = random.Random(0)
-    killed = 0
-    arguments = ("--cores", "4", "--resources", "gpu=4", "--retries", "20")
+    killed = {"job": 0, "engine": 0}
+    arguments = ("--cores", "4", "--resources", "gpu=2", "--retries", "100")
     with (
-        workflow.start(*arguments, env=pretended.environment) as snakemake,
+        workflow.start(*arguments, env=four.environment) as snakemake,
         ThreadPoolExecutor(1) as reader,
     ):
         assert snakemake.stdout is not None
-        output = reader.submit(snakemake.stdout.read)
+        said = reader.submit(snakemake.stdout.read)
         while snakemake.poll() is None:
-            time.sleep(draw.random() * 2)
+            time.sleep(draw.random() * 0.6)
             # Not for ever, or the last ones would never come to their end.
-            if killed < 70 and (jobs := running_jobs(snakemake.pid)):
-                draw.choice(jobs).kill()
-                killed += 1
-        assert snakemake.returncode == 0, output.result()[-5000:]
-    used = pretended.used()
-    assert killed == 70
-    assert {gpu for _, gpu, _ in used} == set(pretended.uuids)
-    assert {what for *_, what in used} == {"alone"}
-    assert len(workflow.summary()) == 200
+            # Engine processes are fewer, and gone for a while after each kill.
+            running = {"job": running_jobs(snakemake.pid), "engine": four.engines()}
+            kind = "engine" if running["engine"] and draw.random() < 0.7 else "job"
+            if sum(killed.values()) < 200 and running[kind]:
+                draw.choice(running[kind]).kill()
+                killed[kind] += 1
+        assert snakemake.returncode == 0, said.result()[-5000:]
+    assert sum(killed.values()) == 200
+    assert min(killed.values()) > 50
+    assert output.results(workflow.output) == output.results(undisturbed.output)
+    assert four.are_free()
 
 
 def running_jobs(snakemake: int) -> list[psutil.Process]:

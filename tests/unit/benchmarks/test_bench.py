@@ -12,10 +12,10 @@ import numpy as np
 import openvino as ov
 import pytest
 
-import bare_engine
 import multiplications
 import photos
 import random_weights
+from helpers.photos import letterboxed
 from helpers.project import ROOT
 from zipcrop.detect import engine
 from zipcrop.detect.model import Model
@@ -60,7 +60,7 @@ def test_random_weights_find_people_in_the_share_they_promise(size: int, tmp_pat
     convert.prepare(tmp_path / "random.pt", tmp_path / "prepared" / "model.json")
     model = Model.read(tmp_path / "prepared" / "model.json")
     detector = engine.load(model, "openvino", 1, Thresholds(0.25, 0.7, 300))
-    boxed = [bare_engine.letterboxed(image, size, model.stride) for image in images]
+    boxed = [letterboxed(image, size) for image in images]
     best = [persons[:, 4].max(initial=0) for pixels in boxed for persons in detector.detect(pixels[np.newaxis])]
     found = sum(score > 0.25 for score in best)
     assert abs(found - share * len(images)) <= 1  # weights are saved in f16, which may cost the photo at the edge

@@ -70,6 +70,25 @@ def test_other_models_are_refused(
         weights.load(changed_weights(**attributes))
 
 
+def test_weights_of_rt_detr_are_refused_by_their_class_and_by_their_head(changed_weights: Callable[..., Path]) -> None:
+    from ultralytics.nn.modules import RTDETRDecoder
+    from ultralytics.nn.tasks import RTDETRDetectionModel
+
+    def with_its_head(model: Any) -> None:
+        head = RTDETRDecoder(nc=1, ch=(8, 8, 8), hd=8, nq=4, nh=2, ndl=1)
+        head.f, head.i, head.stride = model.model[-1].f, model.model[-1].i, model.model[-1].stride
+        model.model[-1] = head
+
+    def with_its_class(model: Any) -> None:
+        with_its_head(model)
+        model.__class__ = RTDETRDetectionModel
+
+    with pytest.raises(ModelError, match=r"have a head that is not YOLO's \(RTDETRDecoder\), which is not supported"):
+        weights.load(changed_weights(with_its_head))
+    with pytest.raises(ModelError, match="hold a RTDETRDetectionModel; zipcrop needs a detector"):
+        weights.load(changed_weights(with_its_class))
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [

@@ -21,8 +21,8 @@ from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import OutputName
 
 if TYPE_CHECKING:
+    from zipcrop.detect.lease import Address
     from zipcrop.job.entry import Shared
-    from zipcrop.process.gpu import Lease
 
 NAMES = {index: OutputName(f"{index}.jpg", str(index)) for index in range(200)}
 
@@ -36,6 +36,7 @@ class FakeTask:
     broken_engine: bool = False
     """It dies as soon as the engine is used."""
     fault: str = ""
+    kind: str = "fault"
     hanging: frozenset[int] = frozenset()
     far_more: frozenset[int] = frozenset()
     """Those that declare far more than their bytes hold."""
@@ -57,8 +58,8 @@ class FakeTask:
         return SimpleNamespace(log=Path("some.log"), zip="some.zip", settings=SimpleNamespace(limits=limits))
 
 
-def fake_worker(connection: Connection, shared: Shared, task: FakeTask, lease: Lease | None, careful: bool) -> None:
-    board, overtime = Board(shared.board), Overtime(shared.account, shared.slot, task.seconds)
+def fake_worker(connection: Connection, shared: Shared, task: FakeTask, address: Address | None, careful: bool) -> None:
+    board, overtime = Board(shared.board), Overtime(shared.account, shared.cell, task.seconds)
     if task.dead_at_start:
         os._exit(3)
     if task.broken_engine:
@@ -86,10 +87,10 @@ def fake_worker(connection: Connection, shared: Shared, task: FakeTask, lease: L
                 with board.inference():
                     time.sleep(60)
             if task.fault:
-                connection.send(("fault", task.fault))
+                connection.send((task.kind, task.fault))
                 time.sleep(60)
             time.sleep(0.002)
-            connection.send(("outcome", Outcome(index, "skipped", lease.gpu.name if lease else str(os.getpid()))))
+            connection.send(("outcome", Outcome(index, "skipped", address.gpu.name if address else str(os.getpid()))))
 
 
 def dies(task: FakeTask) -> bool:

@@ -10,10 +10,10 @@ import pytest
 from fake_worker import NAMES, FakeTask, fake_worker
 
 from helpers.job import replace_workers
-from zipcrop.errors import MachineError
+from zipcrop.detect.lease import Address, Spec
+from zipcrop.errors import EngineError, EngineGone, EngineHangs, GPUUnusable, MachineError
 from zipcrop.job import pool
-from zipcrop.process import gpu
-from zipcrop.process.gpu import GPU, Lease
+from zipcrop.process.gpu import GPU
 from zipcrop.process.overtime import Overtime
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_workers(monkeypatch, fake_worker)
 
 
-def run(task: FakeTask, members: int, workers: int, leases: Sequence[Lease] = ()) -> list[Outcome]:
-    return list(pool.Pool(task, NAMES, workers, leases).run(range(members)))  # type: ignore[arg-type]
+def run(task: FakeTask, members: int, workers: int, addresses: Sequence[Address] = ()) -> list[Outcome]:
+    return list(pool.Pool(task, NAMES, workers, addresses).run(range(members)))  # type: ignore[arg-type]
+
+
+def address(name: str) -> Address:
+    return Address(GPU(name, name), Path("socket"), Path("log"), Spec(Path("model.json"), "", 320, 32, 16))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -38,14 +42,13 @@ def test_workers_share_the_members() -> None:
     assert len({outcome.reason for outcome in run(FakeTask(), 200, 2)}) == 2
 
 
-def test_workers_spread_over_the_gpus(tmp_path: Path) -> None:
-    with gpu.lease([GPU("2", "GPU-2"), GPU("GPU-x", "GPU-x")], 2, tmp_path) as leases:
-        assert {outcome.reason for outcome in run(FakeTask(), 200, 4, leases)} == {"2", "GPU-x"}
+def test_workers_spread_over_the_gpus() -> None:
+    outcomes = run(FakeTask(), 200, 4, [address("2"), address("GPU-x")])
+    assert {outcome.reason for outcome in outcomes} == {"2", "GPU-x"}
 
 
-def test_a_worker_that_dies_is_replaced_on_its_gpu(tmp_path: Path) -> None:
-    with gpu.lease([GPU("0", "GPU-0"), GPU("1", "GPU-1")], 2, tmp_path) as leases:
-        outcomes = run(FakeTask(deadly=frozenset({0})), 200, 2, leases)
+def test_a_worker_that_dies_is_replaced_on_its_gpu() -> None:
+    outcomes = run(FakeTask(deadly=frozenset({0})), 200, 2, [address("0"), address("1")])
     assert [outcome.index for outcome in outcomes if outcome.status == "failed"] == [0]
     assert {"0", "1"} <= {outcome.reason for outcome in outcomes[100:]}
 
@@ -81,6 +84,13 @@ def test_an_engine_that_crashes_when_it_is_used_fails_the_job_and_no_member(work
         run(FakeTask(broken_engine=True), 10, workers)
 
 
+@pytest.mark.parametrize(("kind", "error"), [("fault", EngineError), ("gone", EngineGone), ("unusable", GPUUnusable)])
+def test_a_fault_of_the_engine_process_is_told_apart_and_is_no_members(kind: str, error: type[Exception]) -> None:
+    with pytest.raises(MachineError, match=r"^it is so$") as raised:
+        run(FakeTask(fault="it is so", kind=kind), 10, 2, [address("0")])
+    assert type(raised.value) is error
+
+
 def test_a_fault_of_the_machine_fails_the_job_and_leaves_no_process() -> None:
     with pytest.raises(MachineError, match=r"^the disk is full$"):
         run(FakeTask(fault="the disk is full"), 10, 2)
@@ -107,8 +117,10 @@ def test_time_at_what_declares_far_more_outlives_the_worker_that_hung_in_it(work
 
 def test_an_engine_that_hangs_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_INFERENCE_SECONDS", 2.0)
-    with pytest.raises(MachineError, match="the engine has not answered for 2 s"):
-        run(FakeTask(stuck_engine=True), 10, 1)
+    only = address("0")
+    with pytest.raises(EngineHangs, match="the engine has not answered for 2 s") as raised:
+        run(FakeTask(stuck_engine=True), 10, 1, [only])
+    assert raised.value.address is only
 
 
 def test_a_member_that_needs_too_much_memory_is_found() -> None:

@@ -9,9 +9,8 @@ import pytest
 
 from helpers.files import flip, make_zip
 from helpers.job import IMAGE_SIZE, SETTINGS
-from helpers.photos import encoded
+from helpers.photos import encoded, letterboxed
 from zipcrop.detect import engine
-from zipcrop.detect.letterbox import Letterbox
 from zipcrop.detect.model import Model, is_whole
 from zipcrop.errors import ModelError
 from zipcrop.image import codec, formats
@@ -79,10 +78,9 @@ def test_int8_finds_the_same_people(model_json: Path, tmp_path: Path) -> None:
     assert size_int8 < size_f32 / 1.9
     for name in ("bus", "zidane"):
         pixels = decoded("a.jpg", encoded(name))
-        batch = Letterbox.fit(pixels.shape[0], pixels.shape[1], IMAGE_SIZE, f32.stride).apply(pixels)[np.newaxis]
+        batch = letterboxed(pixels)[np.newaxis]
         f32_found, int8_found = (
-            engine.load(model, "openvino", 1, Thresholds(0.3, 0.7, 300)).detect(batch)[0]
-            for model in (f32, int8)
+            engine.load(model, "openvino", 1, Thresholds(0.3, 0.7, 300)).detect(batch)[0] for model in (f32, int8)
         )
         # One whose score is near the line may be on either side of it, by processor: each sure one of either model is
         # to be found by the other, whose score may be lower by as much as is allowed below.

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pynvml
@@ -16,18 +14,22 @@ import pytest
 from helpers.project import ROOT
 from zipcrop.errors import MachineError
 from zipcrop.process import gpu
-from zipcrop.process.gpu import GPU, Lease
+from zipcrop.process.gpu import GPU, Leases, Run
+from zipcrop.process.orphan import ProcessId
 
 UUIDS = ["GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3", "GPU-dddd-4"]
 FOUR = [GPU(str(number), uuid) for number, uuid in enumerate(UUIDS)]
-# Holds a GPU until it is told to end, or killed.
+# Takes the lease of an engine process, and holds it until it is killed.
 HOLDER = """
-import pathlib, sys
-from zipcrop.process import gpu
-gpus = [gpu.GPU(uuid, uuid) for uuid in sys.argv[3].split(",")]
-with gpu.lease(gpus, int(sys.argv[2]), pathlib.Path(sys.argv[1])) as mine:
-    print(",".join(each.gpu.uuid for each in mine), flush=True)
-    sys.stdin.readline()
+import pathlib, sys, time
+from zipcrop.process import gpu, orphan
+folder, uuid, owner = sys.argv[1:]
+run = gpu.Run(orphan.ProcessId.parse(owner), "abc")
+leases = gpu.Leases(pathlib.Path(folder))
+with leases.turn():
+    engine = leases.take_engine(gpu.GPU(uuid, uuid), run)
+print("held", flush=True)
+time.sleep(60)
 """
 
 
@@ -77,168 +79,184 @@ def test_without_a_driver_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None
     assert gpu.visible() == []
 
 
-def gpus(leases: list[Lease]) -> list[GPU]:
-    return [lease.gpu for lease in leases]
+def test_cuda_counts_gpus_as_the_driver_does() -> None:
+    """Its own order is by speed, so that a number would mean another GPU on a machine with two kinds."""
+    assert gpu.environment(GPU("1", UUIDS[1])) == {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
-def test_each_lease_has_a_gpu_of_its_own_until_it_ends(tmp_path: Path) -> None:
-    with gpu.lease(FOUR, 1, tmp_path) as one:
-        with gpu.lease(FOUR, 1, tmp_path) as other:
-            assert (gpus(one), gpus(other)) == (FOUR[:1], FOUR[1:2])
-            with gpu.lease(FOUR, 2, tmp_path) as two:
-                assert gpus(two) == FOUR[2:]
-        with gpu.lease(FOUR, 1, tmp_path) as other:
-            assert gpus(other) == FOUR[1:2]
+@pytest.fixture
+def leases(tmp_path: Path) -> Leases:
+    return Leases(tmp_path / "leases")
 
 
-def test_a_job_gets_no_more_than_there_are(tmp_path: Path) -> None:
-    with gpu.lease(FOUR[:2], 3, tmp_path) as all_of_them:
-        assert gpus(all_of_them) == FOUR[:2]
-
-
-def test_more_jobs_than_gpus_share_them_evenly(tmp_path: Path) -> None:
-    def take() -> tuple[contextlib.AbstractContextManager[list[Lease]], GPU]:
-        lease = gpu.lease(FOUR[:2], 1, tmp_path)
-        return lease, lease.__enter__()[0].gpu
-
-    taken = [take() for _ in range(4)]
-    assert [each.name for _, each in taken] == ["0", "1", "0", "1"]
-    for lease, each in taken:
-        if each.name == "1":
-            lease.__exit__(None, None, None)
-    taken += [take() for _ in range(3)]
-    assert [each.name for _, each in taken[4:]] == ["1", "1", "0"]
-
-
-def test_a_gpu_is_the_same_under_another_name(tmp_path: Path) -> None:
-    with gpu.lease([GPU("0", "GPU-x")], 1, tmp_path), gpu.lease([GPU("GPU-x", "GPU-x"), FOUR[1]], 1, tmp_path) as other:
-        assert gpus(other) == [FOUR[1]]
-
-
-def test_a_folder_that_cannot_be_used_is_the_machines_fault(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match="leasing a GPU in"), gpu.lease(FOUR, 1, tmp_path / "file"):
-        pass
-
-
-def test_a_folder_that_is_anothers_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(MachineError, match="Permission denied while leasing a GPU"), gpu.lease(FOUR, 1, tmp_path):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def start(folder: Path, *uuids: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLDER, str(folder), "1", ",".join(uuids or UUIDS)]
+def started(*command: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "scripts")}
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_killed_job_frees_its_gpu_at_once(tmp_path: Path) -> None:
-    with start(tmp_path) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == f"{UUIDS[0]}\n"
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        with gpu.lease(FOUR, 1, tmp_path) as mine:
-            assert gpus(mine) == FOUR[:1]
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that the test has started; they end with it."""
+    all_of_them: list[subprocess.Popen[str]] = []
+    yield all_of_them
+    for process in all_of_them:
+        process.kill()
+        process.communicate()
 
 
-def hold(lease: Lease) -> None:
-    time.sleep(60)
+def new_run(processes: list[subprocess.Popen[str]]) -> Run:
+    """A run whose owner is the last one of `processes`, and does nothing."""
+    processes.append(started("sleep", "60"))
+    owner = ProcessId.of(processes[-1].pid)
+    assert owner is not None
+    return Run(owner, "abc")
 
 
-HANDING_ON = """
-import multiprocessing, pathlib, sys
-from zipcrop.process import gpu
-sys.path.append(sys.argv[2])
-from test_gpu import FOUR, hold
-if __name__ == "__main__":
-    with gpu.lease(FOUR, 1, pathlib.Path(sys.argv[1])) as mine:
-        worker = multiprocessing.get_context("spawn").Process(target=hold, args=(mine[0],))
-        worker.start()
-        print(worker.pid, flush=True)
-        worker.join()
-"""
+def own_run(network: str = "abc") -> Run:
+    owner = ProcessId.of(os.getpid())
+    assert owner is not None
+    return Run(owner, network)
 
 
-def worker_of_a_killed_job(folder: Path) -> int:
-    """The process that holds the first of four GPUs, after its job."""
-    script = folder / "job.py"
-    script.write_text(HANDING_ON)
-    paths = [str(ROOT / folder) for folder in ("workflow/scripts", "tests", "tests/unit/process")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, str(script), str(folder), str(ROOT / "tests" / "unit" / "process")]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as job:
-        assert job.stdout is not None
-        worker = int(job.stdout.readline())
-        job.kill()
-        job.wait()
-    return worker
+def hold(leases: Leases, held: GPU, run: Run, processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
+    """An engine process of `run` on the GPU `held`."""
+    process = started(sys.executable, "-c", HOLDER, str(leases.folder), held.uuid, str(run.owner))
+    processes.append(process)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
 
 
-def test_a_job_waits_for_a_gpu_that_a_killed_one_is_leaving_rather_than_share_one(tmp_path: Path) -> None:
-    worker = worker_of_a_killed_job(tmp_path)
-    with start(tmp_path, *UUIDS[1:]) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == f"{UUIDS[1]}\n"
-        killer = threading.Timer(0.5, os.kill, (worker, signal.SIGKILL))
-        killer.start()
-        # The running job comes first, so that it would be the one to share with.
-        with gpu.lease([FOUR[1], FOUR[0]], 1, tmp_path) as mine:
-            assert gpus(mine) == FOUR[:1]
-        other.communicate("end\n")
+def test_jobs_of_a_run_spread_over_the_gpus_and_then_share_them(leases: Leases) -> None:
+    run = own_run()
+    held, names = [], []
+    for _ in range(5):
+        with leases.turn():
+            (chosen,) = leases.choose(FOUR, 1, 2, run)
+            held.append(leases.take_share(chosen, run))
+            if leases.engine_pid(chosen, run) is None:
+                held.append(leases.take_engine(chosen, run))
+        names.append(chosen.name)
+    assert names == ["0", "1", "0", "1", "0"]
+    for file in held:
+        file.close()
+    with leases.turn():
+        assert leases.choose(FOUR, 1, 2, run) == FOUR[:1]
 
 
-def test_a_job_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_keeps_off_gpus_that_another_one_has(leases: Leases, processes: list[subprocess.Popen[str]]) -> None:
+    run = own_run()
+    hold(leases, FOUR[0], new_run(processes), processes)
+    with leases.turn():
+        assert leases.choose(FOUR, 2, 2, run) == FOUR[1:3]
+        assert leases.choose(FOUR[:2], 1, 2, run) == FOUR[1:2]
+        # Its own one is better than one with a stranger, though the run might use two.
+        with leases.take_engine(FOUR[1], run), leases.take_share(FOUR[1], run):
+            assert leases.choose(FOUR[:2], 1, 2, run) == FOUR[1:2]
+        assert leases.choose(FOUR[:1], 1, 1, run) == FOUR[:1]
+        # Another network is another run.
+        with leases.take_engine(FOUR[2], own_run("other")):
+            assert leases.choose(FOUR, 2, 2, run) == [FOUR[1], FOUR[3]]
+
+
+def test_a_run_waits_for_a_gpu_that_an_ended_one_is_leaving(
+    leases: Leases, processes: list[subprocess.Popen[str]]
+) -> None:
+    ended = new_run(processes)
+    engine = hold(leases, FOUR[0], ended, processes)
+    processes[0].kill()
+    processes[0].wait()
+    killer = threading.Timer(0.5, engine.kill)
+    killer.start()
+    began = time.monotonic()
+    with leases.turn():
+        assert leases.choose(FOUR[:1], 1, 1, own_run()) == FOUR[:1]
+    assert time.monotonic() - began >= 0.4
+    # Where there is another one, nobody waits.
+    killer.join()
+
+
+def test_no_run_waits_for_ever(
+    leases: Leases, processes: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpu, "_LEAVING", 0.2)
-    worker = worker_of_a_killed_job(tmp_path)
-    try:
-        with gpu.lease(FOUR[:1], 1, tmp_path) as mine:
-            assert gpus(mine) == FOUR[:1]
-    finally:
-        os.kill(worker, signal.SIGKILL)
+    ended = new_run(processes)
+    engine = hold(leases, FOUR[0], ended, processes)
+    processes[0].kill()
+    processes[0].wait()
+    with leases.turn():
+        assert leases.choose(FOUR[:1], 1, 1, own_run()) == FOUR[:1]
+        with pytest.raises(MachineError, match=f"GPU-aaaa-1 is still held by process {engine.pid} on .*; end it"):
+            leases.take_engine(FOUR[0], ended)
 
 
-def test_a_gpu_is_not_free_before_the_last_worker_of_a_killed_job_is_gone(tmp_path: Path) -> None:
-    worker = worker_of_a_killed_job(tmp_path)
-    try:
-        with gpu.lease(FOUR, 1, tmp_path) as mine:
-            assert gpus(mine) == FOUR[1:2]
-    finally:
-        os.kill(worker, signal.SIGKILL)
-    for _ in range(100):
-        with gpu.lease(FOUR, 1, tmp_path) as mine:
-            if gpus(mine) == FOUR[:1]:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the GPU has not become free")
+def test_a_killed_engine_process_leaves_its_gpu_at_once(leases: Leases, processes: list[subprocess.Popen[str]]) -> None:
+    run = new_run(processes)
+    engine = hold(leases, FOUR[0], run, processes)
+    with leases.turn():
+        assert leases.engine_pid(FOUR[0], run) == engine.pid
+        engine.kill()
+        leases.take_engine(FOUR[0], run).close()
+        assert leases.engine_pid(FOUR[0], run) is None
 
 
-def test_no_two_jobs_hold_one_gpu_whichever_are_killed(tmp_path: Path) -> None:
-    """Four at a time, as many as there are GPUs; about a third of them is killed. With whole jobs, and more of them, in
-    tests/workflow/test_gpus.py."""
-    draw = random.Random(0)
-    holding: dict[str, subprocess.Popen[str]] = {}
-    killed = 0
-    for _ in range(60):
-        if len(holding) == len(UUIDS):
-            job = holding.pop(draw.choice(list(holding)))
-            if draw.random() < 0.2:
-                job.kill()
-                killed += 1
-            job.communicate("end\n", timeout=60)
-        job = start(tmp_path)
-        if draw.random() < 0.2:  # while it starts, chooses, or holds one already
-            time.sleep(draw.random() * 0.2)
-            job.kill()
-            killed += 1
-            job.communicate(timeout=60)
-            continue
-        assert job.stdout is not None
-        held = job.stdout.readline().strip()
-        assert held in set(UUIDS) - set(holding)
-        holding[held] = job
-    for job in holding.values():
-        job.communicate("end\n", timeout=60)
-    assert killed > 10
+def test_what_ended_runs_have_left_is_removed_and_nothing_else(
+    leases: Leases, processes: list[subprocess.Popen[str]]
+) -> None:
+    ended, run = new_run(processes), own_run()
+    with leases.turn():
+        engine, own = leases.take_engine(FOUR[0], ended), leases.take_engine(FOUR[1], run)
+        leases.take_share(FOUR[0], ended).close()
+        leases.socket(FOUR[0], ended).touch()
+        leases.socket(FOUR[1], run).touch()
+        assert leases.mark_unusable(FOUR[0], ended, "it is broken")
+        assert not leases.mark_unusable(FOUR[0], ended, "it is broken")
+        assert leases.why_unusable(FOUR[0], ended) == "it is broken"
+        assert leases.why_unusable(FOUR[0], run) == leases.why_unusable(FOUR[1], ended) == ""
+        processes[0].kill()
+        processes[0].wait()
+        leases.sweep()
+        engine_name = f"GPU-aaaa-1.{ended}.engine"
+        own_names = {f"GPU-aabb-2.{run}.engine", f"GPU-aabb-2.{run}.socket", "turn"}
+        assert {path.name for path in leases.folder.iterdir()} == own_names | {
+            engine_name,
+            f"GPU-aaaa-1.{ended}.socket",
+        }
+        engine.close()
+        leases.sweep()
+        assert {path.name for path in leases.folder.iterdir()} == own_names
+        own.close()
+
+
+def test_parts_of_gpus_have_file_names() -> None:
+    assert GPU("x", "MIG-GPU-1/2/0").file_name == "MIG-GPU-1-2-0"
+
+
+def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"File exists|Not a directory"), Leases(tmp_path / "file").turn():
+        pass
+
+
+def test_a_folder_that_is_anothers_is_not_used(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(PermissionError), leases.turn():
+        pass
+    assert not list(leases.folder.iterdir())
+
+
+def test_one_process_at_a_time_has_the_turn(leases: Leases) -> None:
+    order = []
+
+    def take(name: str) -> None:
+        with leases.turn():
+            order.append(name)
+            time.sleep(0.05)
+            order.append(name)
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [order[at] for at in (0, 2, 4)] == [order[at] for at in (1, 3, 5)]

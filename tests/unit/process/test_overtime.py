@@ -46,7 +46,7 @@ def work() -> float:
 @pytest.mark.usefixtures("nothing_free")
 def test_what_all_processes_spend_counts_for_each() -> None:
     shared = account(3)
-    processes = [Overtime(shared, slot, 0.01) for slot in range(3)]
+    processes = [Overtime(shared, cell, 0.01) for cell in range(3)]
     for process in processes:
         process.check(far_more=True)
         with process.spent(far_more=True):
@@ -103,9 +103,9 @@ def test_a_process_that_dies_pays_for_what_it_was_at() -> None:
     shared = account(2)
     Overtime(shared, 0, 1)._note(3, at_work=1)
     Overtime(shared, 1, 1)._note(4, at_work=0)
-    for slot in range(2):
-        Overtime(shared, slot, 1).settle(10)
-        Overtime(shared, slot, 1).settle(10)  # once is enough
+    for cell in range(2):
+        Overtime(shared, cell, 1).settle(10)
+        Overtime(shared, cell, 1).settle(10)  # once is enough
     assert Overtime(shared, 0, 1).taken() == 17
     assert list(shared[2:]) == [0, 0]
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from typing import Any
 
 
 class ZipcropError(Exception):
@@ -53,22 +54,26 @@ class MachineError(ZipcropError):
         return cls(f"{what} while {doing}{where}; {advice}")
 
 
-class EngineGone(MachineError):
-    """The engine process of a GPU has ended while a job needed it. Another one may be started."""
+class EngineError(MachineError):
+    """A fault of the engine, which may be in a process of its own."""
 
-
-class EngineHangs(MachineError):
-    """The engine has not answered for too long."""
-
-    def __init__(self, sentence: str, address: object = None) -> None:
-        """`address` is that of its process, if it has one to itself."""
+    def __init__(self, sentence: str, address: Any = None) -> None:
+        """`address` is the `lease.Address` of the process."""
         super().__init__(sentence)
         self.address = address
 
 
-class GPUUnusable(MachineError):
-    """The engine process of a GPU cannot start: no network works there. The sentence has no advice yet, since the CPU
-    may do instead."""
+class EngineGone(EngineError):
+    """The engine process of a GPU has ended while a job needed it. Another one may be started."""
+
+
+class EngineHangs(EngineError):
+    """The engine has not answered for too long."""
+
+
+class GPUUnusable(EngineError):
+    """The engine process of a GPU cannot start: no network works there. The sentence has no advice yet, since another
+    GPU or the CPU may do instead."""
 
 
 class OutOfGPUMemory(Exception):

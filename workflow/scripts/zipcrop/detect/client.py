@@ -34,12 +34,16 @@ class RemoteInference(Generic[T]):
         self._address = address
         self._select = select_persons
         self._slots, descriptor = slots.create(count, slots.slot_bytes(address.spec.image_size))
-        self._free: queue.LifoQueue[int] = queue.LifoQueue()  # the last one used is still in the caches
+        # The last one used is still in the caches. None where no slot will come any more.
+        self._free: queue.LifoQueue[int | None] = queue.LifoQueue()
         for number in range(count):
             self._free.put(number)
         self._lock = threading.Lock()
         self._in_flight: dict[int, T] = {}
         self._closed = False
+        self._receiving = threading.Lock()
+        self._fault: protocol.Fault | None = None
+        """Of the process, once one of the threads has read it."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             with self._connected():
@@ -50,8 +54,11 @@ class RemoteInference(Generic[T]):
             os.close(descriptor)
 
     def reserve(self, shape: tuple[int, int]) -> Slot:
-        """See `Inference`. Waits until there is a free slot."""
+        """See `Inference`. Waits until there is a free slot. Raises as `run` does, once it has."""
         number = self._free.get()
+        if number is None:
+            self._free.put(None)  # for the next one
+            raise self._failure()
         return Slot(self._slots.pixels(number, *shape), number)
 
     def give_back(self, slot: Slot) -> None:
@@ -77,12 +84,18 @@ class RemoteInference(Generic[T]):
     def run(self, callbacks: Callbacks[T]) -> None:
         """See `Inference`. Raises EngineGone where the process has ended, GPUUnusable where it cannot use the GPU, and
         MachineError for other faults of the machine."""
+        try:
+            self._run(callbacks)
+        finally:
+            self._socket.close()
+            self._free.put(None)
+
+    def _run(self, callbacks: Callbacks[T]) -> None:
         is_ready = False
         while True:
             with self._lock:
                 waits = bool(self._in_flight)
             if self._closed and not waits:
-                self._socket.close()
                 return
             with callbacks.watched() if waits else contextlib.nullcontext():
                 message = self._next_message()
@@ -114,28 +127,37 @@ class RemoteInference(Generic[T]):
         if self._socket.fileno() not in ready:
             return None
         with self._connected():
-            message = protocol.receive(self._socket)
-        if isinstance(message, protocol.Fault):
-            raise (GPUUnusable if message.kind == "unusable" else MachineError)(message.sentence)
-        if message is None:
-            raise self._gone()
+            message = self._receive()
+        if message is None or self._fault:
+            raise self._failure()
         return message
+
+    def _receive(self) -> protocol.Message | None:
+        with self._receiving:
+            message = protocol.receive(self._socket)
+            if isinstance(message, protocol.Fault):
+                self._fault = message
+            return message
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[None]:
         try:
             yield
         except (OSError, protocol.ProtocolError):
-            # It may have said why.
-            raise self._last_words() or self._gone() from None
+            self._hear_last_words()
+            raise self._failure() from None
 
-    def _last_words(self) -> MachineError | None:
-        with contextlib.suppress(AttributeError, OSError, protocol.ProtocolError):
-            self._socket.setblocking(False)
-            while message := protocol.receive(self._socket):
-                if isinstance(message, protocol.Fault):
-                    return (GPUUnusable if message.kind == "unusable" else MachineError)(message.sentence)
-        return None
+    def _hear_last_words(self) -> None:
+        """Reads what the process has said before it ended: maybe why."""
+        for _ in range(2):  # that it has ended is told once, and before what it has said
+            with contextlib.suppress(AttributeError, OSError, protocol.ProtocolError):
+                self._socket.setblocking(False)
+                while self._receive():
+                    pass
 
-    def _gone(self) -> EngineGone:
+    def _failure(self) -> MachineError:
+        """Why there will be no answers: the fault that the process has named, to whichever thread, or that it is
+        gone."""
+        if self._fault:
+            return (GPUUnusable if self._fault.kind == "unusable" else MachineError)(self._fault.sentence)
         return EngineGone(f"the engine process of {self._address.gpu.uuid} has ended; see {self._address.log}")

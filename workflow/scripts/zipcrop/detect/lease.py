@@ -90,6 +90,7 @@ class Start:
     spec: Spec
     leases: Path
     """Folder of the leases."""
+    log: Path
     listening: int
     """Descriptor of the socket that listens already."""
     engine: int
@@ -108,6 +109,7 @@ class Start:
             run=Run(ProcessId(**run["owner"]), run["network"]),
             spec=Spec(**{**spec, "model": Path(spec["model"])}),
             leases=Path(values["leases"]),
+            log=Path(values["log"]),
             listening=values["listening"],
             engine=values["engine"],
         )
@@ -157,18 +159,19 @@ class Engines:
 
     def kill(self, address: Address) -> None:
         """Kills the engine process at `address`, which hangs."""
-        pid = self._leases.engine_pid(address.gpu, self._run)
-        if pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        with self._leases.turn():  # else the holder might be a process that looks whether there is one
+            pid = self._leases.engine_pid(address.gpu, self._run)
+            if pid:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
 
-    def mark_unusable(self, why: str) -> bool:
-        """Notes that the GPUs cannot be used in this run. Whether this job is the first to say so."""
-        return self._leases.mark_unusable(self._run, why)
+    def mark_unusable(self, gpu: GPU, why: str) -> bool:
+        """Notes that this run cannot use the GPU. Whether this job is the first to say so."""
+        return self._leases.mark_unusable(gpu, self._run, why)
 
-    def is_unusable(self) -> bool:
-        """Whether a job of this run has found that the GPUs cannot be used."""
-        return self._leases.is_unusable(self._run)
+    def why_unusable(self, gpu: GPU) -> str:
+        """What a job of this run has noted about the GPU; empty if nothing."""
+        return self._leases.why_unusable(gpu, self._run)
 
     def _address(self, gpu: GPU) -> Address:
         log = self._logs / f"{gpu.file_name}.log"
@@ -192,7 +195,15 @@ class Engines:
         return connection
 
     def _start(self, address: Address, listening: socket.socket, engine: IO[str]) -> None:
-        start = Start(address.gpu, self._run, self._spec, self._leases.folder, listening.fileno(), engine.fileno())
+        start = Start(
+            gpu=address.gpu,
+            run=self._run,
+            spec=self._spec,
+            leases=self._leases.folder,
+            log=address.log,
+            listening=listening.fileno(),
+            engine=engine.fileno(),
+        )
         address.log.parent.mkdir(parents=True, exist_ok=True)
         with address.log.open("ab") as log:
             # Through a shell that ends at once: the process is nobody's child, and leaves no zombie with the job. It

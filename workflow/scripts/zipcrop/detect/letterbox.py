@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_GREY = (114, 114, 114)
+_GREY = 114
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,24 @@ class Letterbox:
             or (-(-self.width // divisor) >= self.scaled_width and -(-self.height // divisor) >= self.scaled_height)
         )
 
-    def apply(self, image: np.ndarray, out: np.ndarray) -> None:
-        """Writes `image`, uint8 (height, width, 3), whole or reduced, into `out`: uint8 (*shape, 3), its letterbox."""
-        rows = slice(self.top, self.top + self.scaled_height)
-        columns = slice(self.left, self.left + self.scaled_width)
-        inner = out[rows, columns]
-        if image.shape[:2] != (self.scaled_height, self.scaled_width):
-            cv2.resize(image, (self.scaled_width, self.scaled_height), dst=inner, interpolation=cv2.INTER_LINEAR)
+    def apply(self, image: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Puts `image`, uint8 (height, width, 3), whole or reduced, in its letterbox into `out`, uint8 (*shape, 3), and
+        gives `out`. That may be a view of other memory whose pixels lie side by side in each row.
+
+        Raises ValueError if `out` is another array.
+        """
+        if out.shape != (*self.shape, 3) or out.dtype != np.uint8:  # OpenCV would write to new memory instead
+            raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {(*self.shape, 3)}")
+        bottom, right = self.top + self.scaled_height, self.left + self.scaled_width
+        between = out[self.top : bottom]
+        inside = between[:, self.left : right]
+        if image.shape == inside.shape:
+            inside[:] = image
         else:
-            inner[:] = image
-        for border in (out[: rows.start], out[rows.stop :], out[rows, : columns.start], out[rows, columns.stop :]):
+            cv2.resize(image, (self.scaled_width, self.scaled_height), dst=inside, interpolation=cv2.INTER_LINEAR)
+        for border in (out[: self.top], out[bottom:], between[:, : self.left], between[:, right:]):
             border[:] = _GREY
+        return out
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Takes `boxes`, float32 (n, 4) x1, y1, x2, y2, from letterbox pixels to pixels of the image, clipped to it."""

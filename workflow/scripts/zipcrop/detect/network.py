@@ -239,7 +239,7 @@ class Network:
         """For letterboxes of up to `image_size` pixels on each side and batches of up to `batch` photos."""
         self._detector = detector
         self._hardware = hardware
-        self._image_size = image_size
+        self.image_size = image_size
         self._most = max(1, min(batch, _MOST_PIXEL_BYTES // (3 * image_size**2)))
         self.batch = self._most
         self._anchors = detector.prepare(image_size, image_size)
@@ -266,7 +266,7 @@ class Network:
             if self.batch == 1:
                 raise MachineError(NO_GPU_MEMORY)
             self._short_at = time.monotonic()
-            self._resize(min(self.batch, len(photos)) // 2 or 1)
+            self._resize(self.batch // 2)
         raise OutOfGPUMemory
 
     def finish(self, batch: Batch) -> np.ndarray:
@@ -279,7 +279,7 @@ class Network:
     def _start(self, photos: Sequence[np.ndarray]) -> Batch:
         if self._memory is None:
             self._memory = _Memory.allocate(
-                self._hardware, self._detector.device, self.batch, self._image_size, self._anchors
+                self._hardware, self._detector.device, self.batch, self.image_size, self._anchors
             )
         memory = self._memory
         count, (height, width) = len(photos), photos[0].shape[:2]
@@ -311,12 +311,21 @@ class Network:
         return prediction
 
     def _capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        with contextlib.suppress(RuntimeError):
-            return self._hardware.capture(work)
-        # What was being captured has leaked its memory. That does not happen twice.
-        self._captures = False
+        is_short = False
+        try:
+            with _shortages():
+                return self._hardware.capture(work)
+        except OutOfGPUMemory:
+            is_short = self.batch > 1
+        except RuntimeError:
+            pass
+        # What was being captured has leaked its memory, which is not to happen again and again.
         self._graphs.clear()
         self._hardware.clear()
+        if is_short:
+            self._most = self.batch // 2
+            raise OutOfGPUMemory
+        self._captures = False
         return None
 
     def _resize(self, batch: int) -> None:
@@ -373,10 +382,12 @@ def load(model: Model, image_size: int, batch: int) -> Network:
     try:
         with _shortages():
             hardware = CUDA()
-            detector = Detector(model, torch.device("cuda"), torch.float16)
+            # Weights reach the GPU in the order in which they are used there.
+            with hardware.run():
+                detector = Detector(model, torch.device("cuda"), torch.float16)
+                return Network(detector, image_size, batch, hardware)
     except OutOfGPUMemory:
         raise MachineError(NO_GPU_MEMORY) from None
-    return Network(detector, image_size, batch, hardware)
 
 
 def try_out(network: Network, stride: int) -> None:
@@ -384,7 +395,8 @@ def try_out(network: Network, stride: int) -> None:
 
     Raises what `Network.start` does.
     """
-    grey = np.full((2 * stride, 2 * stride, 3), 114, np.uint8)
+    side = min(2 * stride, network.image_size)
+    grey = np.full((side, side, 3), 114, np.uint8)
     while True:
         with contextlib.suppress(OutOfGPUMemory):
             network.finish(network.start([grey]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 import struct
 from array import array
@@ -81,6 +82,9 @@ class Fault:
 Message: TypeAlias = Hello | Photo | Ready | Done | Fault
 _IN_JSON: dict[bytes, type[Hello] | type[Ready] | type[Fault]] = {b"H": Hello, b"R": Ready, b"F": Fault}
 
+_NUMBERS = frozenset(("image_size", "batch", "slots", "slot_bytes", "pid", "protocol"))
+"""The fields in JSON that are whole numbers; the others are texts."""
+
 
 def encode(message: Message) -> bytes:
     """The message as bytes."""
@@ -100,8 +104,11 @@ def decode(data: bytes) -> Message:
             return Photo(*_PHOTO.unpack(content))
         if letter == b"D":
             numbers = array("I", content)
-            return Done(numbers[0], numbers[1:])
-        return _IN_JSON[letter](**json.loads(content))
+            return Done(numbers[0], numbers[1:].tolist())
+        message = _IN_JSON[letter](**json.loads(content))
+        if not all(type(value) is (int if name in _NUMBERS else str) for name, value in vars(message).items()):
+            raise TypeError
+        return message
     except (KeyError, TypeError, ValueError, IndexError, RecursionError, struct.error):
         raise ProtocolError(f"an odd message of {len(data)} bytes") from None
 
@@ -119,7 +126,9 @@ def receive(connection: socket.socket) -> Message | None:
 
 def receive_hello(connection: socket.socket) -> tuple[Message | None, list[int]]:
     """As `receive`, and the descriptors that came along, which are the caller's to close."""
-    data, descriptors, _, _ = socket.recv_fds(connection, _MOST_BYTES, 4, socket.MSG_CMSG_CLOEXEC)
+    data, descriptors, _, _ = socket.recv_fds(connection, _MOST_BYTES, 4)
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # recv_fds ignores MSG_CMSG_CLOEXEC, as all flags (Python 3.11)
     try:
         return (decode(data) if data else None), descriptors
     except ProtocolError:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from zipcrop.detect import lease, protocol
 from zipcrop.detect.buckets import Buckets
 from zipcrop.detect.model import Model
-from zipcrop.detect.slots import Slots
+from zipcrop.detect.slots import Slots, slot_bytes
 from zipcrop.errors import OutOfGPUMemory, ZipcropError, one_line
 from zipcrop.process import gpu, lock
 from zipcrop.terminal import say
@@ -36,6 +36,8 @@ _INTERVAL = 1.0
 """Seconds between looks at the run's owner."""
 _IDLE = 30.0
 """Seconds without any connection after which the process ends."""
+_FAREWELL = 10.0
+"""Seconds for which a process whose network cannot be loaded still says so: to workers that are being started."""
 
 
 class Network(Protocol):
@@ -109,12 +111,14 @@ class Server:
         self._gpu = start.gpu
         self._run = start.run
         self._leases = gpu.Leases(start.leases)
+        self._log_path = start.log
         self._load = load
         self._waiting: Buckets[_Photo] = Buckets()
         self._clients: set[_Client] = set()
         self._lock = threading.Lock()
         """For the clients, and for sending to them."""
         self._ready: protocol.Ready | None = None
+        self._fault: protocol.Fault | None = None
         self._selector = selectors.DefaultSelector()
         self._counts: Counter[str] = Counter()
 
@@ -154,6 +158,8 @@ class Server:
             client = _Client(connection)
             with self._lock:
                 self._clients.add(client)
+                if self._fault:
+                    self._send(client, self._fault)
             self._selector.register(connection, selectors.EVENT_READ, client)
 
     def _read(self, client: _Client) -> None:
@@ -195,14 +201,16 @@ class Server:
                     protocol.send(client.connection, protocol.Fault(fault))
                 raise protocol.ProtocolError("another model")
             if hello.slots:
+                if hello.slot_bytes < slot_bytes(self._spec.image_size):
+                    raise protocol.ProtocolError("small slots")
                 client.slots = Slots(descriptors[0], hello.slots, hello.slot_bytes)
         finally:
             protocol.close_all(descriptors)
         client.has_introduced_itself = True
         self._counts["workers" if hello.slots else "jobs"] += 1
         with self._lock:
-            if self._ready:
-                protocol.send(client.connection, self._ready)
+            if answer := self._fault or self._ready:
+                protocol.send(client.connection, answer)
 
     def _take(self, client: _Client, photo: protocol.Photo, slots: Slots) -> None:
         sides = (photo.height, photo.width)
@@ -224,6 +232,7 @@ class Server:
         with self._lock:
             self._clients.discard(client)
             client.connection.close()
+        client.slots = None  # but for photos that are at the network
         self._waiting.drop(lambda photo: photo.client is client)
 
     def _end_if_idle(self) -> None:
@@ -234,34 +243,41 @@ class Server:
                 self._end("nobody needs it")
 
     def _end(self, why: str) -> NoReturn:
-        self._say_last(why)
-        # The lease of this process ends last: until then nobody else listens there.
-        self._leases.socket(self._gpu, self._run).unlink(missing_ok=True)
+        counts = ", ".join(f"{count} {name}" for name, count in list(self._counts.items()))
+        _log(f"ends, since {why}; it had {counts or 'nothing to do'}")
         with contextlib.suppress(OSError):
             self._leases.sweep()
-        # Not in an orderly way, which would wait for the thread that infers.
-        os._exit(0)
+        self._leave(0)
 
-    def _say_last(self, why: str) -> None:
-        counts = ", ".join(f"{count} {name}" for name, count in self._counts.items())
-        _log(f"ends, since {why}; it had {counts or 'nothing to do'}")
+    def _leave(self, status: int) -> NoReturn:
+        # The lease of this process ends last: until then nobody else listens there.
+        with contextlib.suppress(OSError):
+            self._leases.socket(self._gpu, self._run).unlink(missing_ok=True)
+        # Not in an orderly way, which would wait for the thread that infers.
+        os._exit(status)
 
     # -- The thread that infers ---------------------------------------------------------------------------------------
     def _guard(self) -> None:
-        """Loads and infers. What that raises is told to all clients, and ends the process."""
+        """Loads and infers. What that raises is told to all clients, and ends the process: at once, or a little later
+        if no network was loaded, which would not be otherwise with another process."""
         try:
             self._infer()
         except ZipcropError as error:
             fault = protocol.Fault(str(error))
-        except Exception as error:
+        except BaseException as error:  # torch may raise anything, and nothing would be inferred any more
             traceback.print_exc()
             fault = self._unforeseen(error)
-        self._send_all(fault)
         _log(f"ends: {fault.sentence}")
-        os._exit(1)
+        with self._lock:
+            self._fault = fault
+            for client in self._clients:
+                self._send(client, fault)
+        if self._ready is None:
+            time.sleep(_FAREWELL)
+        self._leave(1)
 
-    def _unforeseen(self, error: Exception) -> protocol.Fault:
-        what = f"{type(error).__name__}: {one_line(str(error))}; details are in the log of the engine"
+    def _unforeseen(self, error: BaseException) -> protocol.Fault:
+        what = f"{type(error).__name__}: {one_line(str(error))}; details are in {self._log_path}"
         if self._ready is None:
             return protocol.Fault(f"{self._gpu.uuid} cannot be used ({what})", "unusable")
         return protocol.Fault(f"{self._gpu.uuid} has failed ({what}); see that it works, or set device: cpu")
@@ -269,25 +285,26 @@ class Server:
     def _infer(self) -> NoReturn:
         started = time.monotonic()
         network = self._load()
-        self._ready = protocol.Ready(self._gpu.uuid)
         _log(f"ready after {time.monotonic() - started:.1f} s")
-        self._send_all(self._ready)
-        pending: tuple[list[_Photo], Any] | None = None
+        with self._lock:
+            self._ready = protocol.Ready(self._gpu.uuid)
+            for client in self._clients:
+                if client.has_introduced_itself:
+                    self._send(client, self._ready)
+        pending: tuple[Sequence[_Photo], Any] | None = None
         todo: list[_Photo] = []
         while True:
             # While the GPU is at a batch, only a whole one is worth queueing behind it.
             todo = todo or (self._waiting.take_full if pending else self._waiting.take)(network.batch)
-            following = None
-            if part := todo[: network.batch]:
-                # Out of memory: the same photos again, from their slots, in smaller batches.
-                with contextlib.suppress(OutOfGPUMemory):
-                    following = part, network.start([photo.pixels for photo in part])
-                    todo = todo[len(part) :]
+            following = _start(network, todo)
+            if following:
+                todo = todo[len(following[0]) :]
             if pending:
                 self._answer(pending[0], network.finish(pending[1]))
+            # From here on nothing refers to photos that were answered, nor keeps the slots of clients that are gone.
             pending = following
 
-    def _answer(self, photos: list[_Photo], predictions: np.ndarray) -> None:
+    def _answer(self, photos: Sequence[_Photo], predictions: np.ndarray) -> None:
         """Gives `predictions` for `photos` back, and counts them."""
         slots: dict[_Client, list[int]] = {}
         for photo, prediction in zip(photos, predictions, strict=True):
@@ -300,12 +317,6 @@ class Server:
         self._counts["photos"] += len(photos)
         self._counts["batches"] += 1
 
-    def _send_all(self, message: protocol.Message) -> None:
-        with self._lock:
-            for client in self._clients:
-                if client.has_introduced_itself:
-                    self._send(client, message)
-
     def _send(self, client: _Client, message: protocol.Message) -> None:
         """Sends a message; the lock is held."""
         if client not in self._clients:
@@ -315,6 +326,16 @@ class Server:
         except OSError:  # it is gone, or does not read what it is sent
             with contextlib.suppress(OSError):
                 client.connection.shutdown(socket.SHUT_RDWR)  # the other thread sees that
+
+
+def _start(network: Network, photos: Sequence[_Photo]) -> tuple[Sequence[_Photo], Any] | None:
+    """Gives the network the first of `photos`, as many as it takes: these, and what to finish. None if there are none,
+    or too little memory; then the same photos can be given again, from their slots, in smaller batches."""
+    part = photos[: network.batch]
+    with contextlib.suppress(OutOfGPUMemory):
+        if part:
+            return part, network.start([photo.pixels for photo in part])
+    return None
 
 
 def _log(line: str) -> None:

@@ -7,7 +7,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Literal, TypeAlias
 
-from zipcrop.errors import EngineGone, GPUUnusable, MachineError, ZipcropError
+from zipcrop.errors import EngineError, EngineGone, GPUUnusable, ZipcropError
 from zipcrop.results.manifest import Outcome
 from zipcrop.results.names import OutputName
 
@@ -19,7 +19,7 @@ Fault: TypeAlias = Literal["fault", "gone", "unusable"]
 Message: TypeAlias = tuple[Literal["ready"], None] | tuple[Literal["outcome"], Outcome] | tuple[Fault, str]
 """To the pool: the engine has worked for the first time; a member is done; the workers have to end, with that
 sentence."""
-FAULTS: dict[str, type[MachineError]] = {"fault": MachineError, "gone": EngineGone, "unusable": GPUUnusable}
+FAULTS: dict[str, type[EngineError]] = {"fault": EngineError, "gone": EngineGone, "unusable": GPUUnusable}
 """What the pool raises for a fault."""
 Members: TypeAlias = list[tuple[int, OutputName]]
 """From the pool, which sends None at the end: the members to do, each with its index and its output name."""

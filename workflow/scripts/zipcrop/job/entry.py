@@ -28,7 +28,7 @@ from zipcrop.errors import ZipcropError
 from zipcrop.image import opencv
 from zipcrop.job import channel
 from zipcrop.job.channel import Channel
-from zipcrop.process import orphan
+from zipcrop.process import memory, orphan
 from zipcrop.process.overtime import Overtime
 from zipcrop.process.watchdog import Board
 
@@ -48,7 +48,7 @@ class Shared:
     """What the worker's threads are at; see `watchdog.Board`."""
     account: MutableSequence[float]
     """The seconds that all workers have spent as overtime; see `overtime.Overtime`."""
-    slot: int
+    cell: int
     """The worker's own in the account."""
 
 
@@ -72,6 +72,7 @@ def main(connection: Connection, shared: Shared, task: Task, address: Address | 
     """The whole life of a worker process. It uses the engine process at `address`, if given. If `careful`, it takes no
     member before the engine has worked."""
     orphan.die_with_parent()
+    memory.keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the pool as well, which ends its workers
     _send_output_to(task.job.log)
     opencv.limit(task.job.settings.limits.megapixels)
@@ -82,7 +83,7 @@ def main(connection: Connection, shared: Shared, task: Task, address: Address | 
         inference = _local_inference(task, careful) if address is None else _remote_inference(task, address)
         from zipcrop.job.worker import Worker
 
-        overtime = Overtime(shared.account, shared.slot, task.job.settings.limits.seconds)
+        overtime = Overtime(shared.account, shared.cell, task.job.settings.limits.seconds)
         Worker(pool, Board(shared.board), overtime, task, inference).run()
     except ZipcropError as error:
         pool.send(channel.fault(error))

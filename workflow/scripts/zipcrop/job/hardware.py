@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zipcrop.detect import device
 from zipcrop.detect.lease import Engines, Spec
-from zipcrop.errors import EngineHangs, GPUUnusable
+from zipcrop.errors import EngineHangs, MachineError
 from zipcrop.process import gpu
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Hardware:
 
 
 class Choice:
-    """Chooses the hardware of a job: the GPU where there is one that works, as far as the settings leave it open."""
+    """Chooses the hardware of a job: GPUs where there are any that work, as far as the settings leave it open."""
 
     def __init__(self, job: Job, model: Model, progress: Progress) -> None:
         """Raises MachineError where a GPU is asked for and there is none."""
@@ -53,17 +52,10 @@ class Choice:
         self._speed = job.speed
         self._spec = Spec.of(model, job.settings.image_size, job.speed.batch)
         self._device, self._engine = device.choose(self._speed, job.settings.precision)
-        if self._device == "cuda" and self._may_do_without and self._engines.is_unusable():
-            progress.log("on the CPU, since the GPU cannot be used")
-            self._take_the_cpu()
-
-    @functools.cached_property
-    def _engines(self) -> Engines:
-        return Engines(self._spec, self._job.engine_logs)
-
-    @property
-    def _may_do_without(self) -> bool:
-        return self._speed.device == "auto"
+        if self._device == "cuda":
+            self._engines = Engines(self._spec, job.engine_logs)
+            self._gpus = gpu.visible()
+            self._leave_out_unusable()
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Hardware]:
@@ -76,7 +68,7 @@ class Choice:
             if self._device == "cuda":
                 most = self._speed.gpus_per_archive
                 count = most if self._speed.workers == "auto" else min(most, self._speed.workers)
-                addresses = leases.enter_context(self._engines.lease(gpu.visible(), count, self._job.gpus))
+                addresses = leases.enter_context(self._engines.lease(self._gpus, count, self._job.gpus))
             hardware = self._hardware(addresses)
             if addresses:
                 self._progress.log(f"on {', '.join(hardware.gpus)}")
@@ -96,15 +88,21 @@ class Choice:
         workers = device.worker_count(self._speed.workers, self._device, self._job.threads, len(addresses))
         return Hardware(self._device, self._engine, workers, addresses)
 
-    def do_without(self, error: GPUUnusable) -> None:
-        """Takes the CPU in place of GPUs that cannot be used, as `error` says, and says so once in a run. Raises
-        GPUUnusable where the settings ask for a GPU."""
-        if not self._may_do_without:
-            raise GPUUnusable(f"{error}; set device: cpu, or see that CUDA works, and run again") from None
-        warning = f"warning: {error}; the run goes on on the CPU"
-        (self._progress.say if self._engines.mark_unusable(str(error)) else self._progress.log)(warning)
-        self._take_the_cpu()
+    def do_without(self, address: Address, why: str) -> None:
+        """Leaves the GPU at `address` alone, since it cannot be used, and says so once in a run. Takes the CPU where no
+        other GPU is left. Raises MachineError where the settings ask for a GPU."""
+        is_first = self._engines.mark_unusable(address.gpu, why)
+        self._leave_out_unusable()
+        rest = "on the CPU" if self._device == "cpu" else "without it"
+        (self._progress.say if is_first else self._progress.log)(f"warning: {why}; the run goes on {rest}")
 
-    def _take_the_cpu(self) -> None:
+    def _leave_out_unusable(self) -> None:
+        why = [self._engines.why_unusable(each) for each in self._gpus]
+        self._gpus = [each for each, reason in zip(self._gpus, why, strict=True) if not reason]
+        if self._gpus:
+            return
+        if self._speed.device != "auto":
+            raise MachineError(f"{why[-1]}; set device: cpu, or see that CUDA works, and run again")
+        self._progress.log("on the CPU, since no GPU can be used")
         self._speed = dataclasses.replace(self._speed, device="cpu")
         self._device, self._engine = device.choose(self._speed, self._job.settings.precision)

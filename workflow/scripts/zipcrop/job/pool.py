@@ -62,7 +62,7 @@ class _Process:
     watchdog: Watchdog
     address: Address | None
     """Of the engine process that it uses, if it does not infer itself."""
-    slot: int
+    cell: int
     """Its index in the account of overtime."""
     ready: bool = False
     """Whether its engine has worked at least once."""
@@ -146,14 +146,14 @@ class Pool:
         ours, theirs = self._context.Pipe()
         board = self._context.RawArray("q", entry.most_busy_threads(self.task.threads))
         address = min(self._addresses, key=[process.address for process in self._processes].count)
-        slot = min(set(range(self._count)) - {process.slot for process in self._processes})
-        shared = entry.Shared(board, self._account, slot)
+        cell = min(set(range(self._count)) - {process.cell for process in self._processes})
+        shared = entry.Shared(board, self._account, cell)
         arguments = (theirs, shared, self.task, address, careful)
         process = self._context.Process(target=entry.main, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         watchdog = Watchdog(board, self._seconds, _INFERENCE_SECONDS)
-        self._processes.append(_Process(process, ours, watchdog, address, slot))
+        self._processes.append(_Process(process, ours, watchdog, address, cell))
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -179,7 +179,7 @@ class Pool:
             yield from self._bury(process)
             return
         if kind in channel.FAULTS:
-            raise channel.FAULTS[kind](value)
+            raise channel.FAULTS[kind](value, process.address)
         if kind == "ready":
             process.ready = self.has_been_ready = True
         else:
@@ -214,7 +214,7 @@ class Pool:
         process.process.join()
         process.connection.close()
         self._processes.remove(process)
-        Overtime(self._account, process.slot, self._seconds).settle(process.watchdog.longest())
+        Overtime(self._account, process.cell, self._seconds).settle(process.watchdog.longest())
         unfinished = [index for chunk in process.chunks for index in chunk.indices]
         if process.hung:
             yield from self._give_up_or_try_alone(process.hung, unfinished)

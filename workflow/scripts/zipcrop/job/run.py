@@ -14,7 +14,7 @@ from zipcrop.archive import source
 from zipcrop.archive.confirmed import ConfirmedArchive, check_state
 from zipcrop.archive.reader import ArchiveError, Member
 from zipcrop.detect import model as prepared
-from zipcrop.errors import EngineGone, GPUUnusable, MachineError, ZipcropError, machine_faults
+from zipcrop.errors import EngineError, EngineGone, GPUUnusable, MachineError, ZipcropError, machine_faults
 from zipcrop.image import selection
 from zipcrop.job import entry, plan
 from zipcrop.job.hardware import Choice
@@ -182,12 +182,12 @@ class _Work:
                         continue
                     if pool.has_been_ready:
                         raise
-                    unusable = GPUUnusable(str(error))
+                    unusable: EngineError = error
                 except GPUUnusable as error:
                     unusable = error
                 else:
                     return hardware
-            self.choice.do_without(unusable)
+            self.choice.do_without(unusable.address, str(unusable))
         return self.choice.planned()
 
     def _task(self, hardware: Hardware) -> Task:

@@ -63,8 +63,7 @@ def network_input(photo: tuple[str, bytes], size: InputSize) -> np.ndarray | Non
     except (ImageError, MemoryError):
         return None
     letterbox = Letterbox.fit(image.shape[0], image.shape[1], size.image_size, size.stride)
-    pixels = np.empty((*letterbox.shape, 3), np.uint8)
-    letterbox.apply(image, pixels)
+    pixels = letterbox.apply(image, np.empty((*letterbox.shape, 3), np.uint8))
     return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1)[np.newaxis])
 
 

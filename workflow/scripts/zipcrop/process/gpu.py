@@ -7,7 +7,7 @@ all runs of a user on a machine, and each name begins with the GPU and the run:
     <GPU>.<run>.engine     held by the engine process that has the GPU, for that run
     <GPU>.<run>.job.<n>    held by a job of that run, whose workers use the engine process
     <GPU>.<run>.socket     where the engine process listens
-    <run>.unusable         no lock: why the GPUs cannot be used in that run
+    <GPU>.<run>.unusable   no lock: why that run does without the GPU
 """
 
 from __future__ import annotations
@@ -199,18 +199,24 @@ class Leases:
             if owner and not owner.is_alive() and not _holder(locked):
                 path.unlink(missing_ok=True)
 
-    def mark_unusable(self, run: Run, why: str) -> bool:
-        """Notes that the GPUs cannot be used in `run`. Whether this is the first such note."""
+    def mark_unusable(self, gpu: GPU, run: Run, why: str) -> bool:
+        """Notes that `run` cannot use the GPU. Whether this is the first such note."""
         try:
-            with (self.folder / f"{run}.unusable").open("x", encoding="utf-8") as file:
+            with self._unusable(gpu, run).open("x", encoding="utf-8") as file:
                 file.write(why)
         except FileExistsError:
             return False
         return True
 
-    def is_unusable(self, run: Run) -> bool:
-        """Whether it was noted that the GPUs cannot be used in `run`."""
-        return (self.folder / f"{run}.unusable").exists()
+    def why_unusable(self, gpu: GPU, run: Run) -> str:
+        """What was noted about the GPU; empty if nothing was."""
+        try:
+            return self._unusable(gpu, run).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def _unusable(self, gpu: GPU, run: Run) -> Path:
+        return self.folder / f"{gpu.file_name}.{run}.unusable"
 
 
 def _holder(path: Path) -> lock.LockedError | None:

@@ -1,7 +1,7 @@
 """Overtime: the time that an archive's bloated members take together. They declare far more than their bytes hold.
 
 Each of them keeps to limits.seconds, but a few bytes can hold thousands. The processes of an archive note the time in
-memory that they share, each in a slot of its own, so that the note outlives its process.
+memory that they share, each in a cell of its own, so that the note outlives its process.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def numbers(processes: int) -> int:
 class Overtime:
     """A process's view of the account."""
 
-    def __init__(self, account: MutableSequence[float], slot: int, limit: float) -> None:
+    def __init__(self, account: MutableSequence[float], cell: int, limit: float) -> None:
         """`account` is a shared array of floats, as long as `numbers` says and all 0 at first. This process alone
-        writes to its `slot`, counted from 0, until it has died. `limit` is limits.seconds."""
+        writes to its `cell`, counted from 0, until it has died. `limit` is limits.seconds."""
         self._account = account
         self._processes = len(account) // 2
-        self._slot = slot
+        self._cell = cell
         self._most = _TIMES * limit
         self._writing = threading.Lock()
 
@@ -73,11 +73,11 @@ class Overtime:
 
     def settle(self, seconds: float) -> None:
         """For a process that has died: adds `seconds`, its time at its last member, if that was such a one."""
-        if self._account[self._processes + self._slot]:
-            self._account[self._slot] += seconds
-            self._account[self._processes + self._slot] = 0
+        if self._account[self._processes + self._cell]:
+            self._account[self._cell] += seconds
+            self._account[self._processes + self._cell] = 0
 
     def _note(self, seconds: float, at_work: int) -> None:
         with self._writing:
-            self._account[self._slot] += seconds
-            self._account[self._processes + self._slot] += at_work
+            self._account[self._cell] += seconds
+            self._account[self._processes + self._cell] += at_work

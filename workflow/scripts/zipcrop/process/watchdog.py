@@ -15,12 +15,12 @@ from collections.abc import Iterator, MutableSequence, Sequence
 class Board:
     """A worker's view of the shared memory: a number for each thread's work, 0 if it is idle."""
 
-    def __init__(self, slots: MutableSequence[int]) -> None:
-        """`slots` is a shared array of signed integers, all 0, one for each thread that may be busy at once."""
-        self._slots = slots
+    def __init__(self, cells: MutableSequence[int]) -> None:
+        """`cells` is a shared array of signed integers, all 0, one for each thread that may be busy at once."""
+        self._cells = cells
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(len(slots)):
-            self._free.put(slot)
+        for cell in range(len(cells)):
+            self._free.put(cell)
         self._inferences = itertools.count(1)
 
     def member(self, index: int) -> contextlib.AbstractContextManager[None]:
@@ -33,30 +33,30 @@ class Board:
 
     @contextlib.contextmanager
     def _at(self, work: int) -> Iterator[None]:
-        slot = self._free.get()
-        self._slots[slot] = work
+        cell = self._free.get()
+        self._cells[cell] = work
         try:
             yield
         finally:
-            self._slots[slot] = 0
-            self._free.put(slot)
+            self._cells[cell] = 0
+            self._free.put(cell)
 
 
 class Watchdog:
     """The pool's view of a worker's board."""
 
-    def __init__(self, slots: Sequence[int], seconds: float, inference_seconds: float) -> None:
+    def __init__(self, cells: Sequence[int], seconds: float, inference_seconds: float) -> None:
         """A member may be decoded or encoded for `seconds`, a batch may take `inference_seconds`."""
-        self._slots = slots
+        self._cells = cells
         self._limits = (seconds, inference_seconds)
-        self._seen = [0] * len(slots)
-        self._waited = [0.0] * len(slots)
+        self._seen = [0] * len(cells)
+        self._waited = [0.0] * len(cells)
 
     def look(self, elapsed: float) -> None:
         """Looks at the board, `elapsed` seconds after the last time."""
-        now = list(self._slots)
-        for slot, (before, work) in enumerate(zip(self._seen, now, strict=True)):
-            self._waited[slot] = self._waited[slot] + elapsed if work and work == before else 0.0
+        now = list(self._cells)
+        for cell, (before, work) in enumerate(zip(self._seen, now, strict=True)):
+            self._waited[cell] = self._waited[cell] + elapsed if work and work == before else 0.0
         self._seen = now
 
     def hanging(self) -> set[int]:

@@ -1,0 +1,32 @@
+"""What the C library does with memory that is free again."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_KEPT = 1024**3
+"""Bytes: more than photos of a worker hold at most times."""
+_OLD_LIMIT = 32 * 1024**2
+"""Bytes: the highest threshold of mmap that older versions of glibc take."""
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep freed blocks for the next photo, up to 1 GiB, in one heap for all threads. Does nothing with
+    another C library. To be called before the process starts a thread.
+
+    By default glibc gives blocks of a photo's size back to the kernel, which has to fill each page with zeros when the
+    next photo takes it: a third of the processor's time at 12 megapixels. Threads would each have a heap of their own,
+    in pieces of 64 MiB that go back to the kernel whatever the thresholds are, and keep what only another thread needs.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):  # musl has no mallopt, and bionic's is another one
+        return
+    library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    # It gives 0 if it refuses.
+    if not library.mallopt(_M_MMAP_THRESHOLD, _KEPT):
+        library.mallopt(_M_MMAP_THRESHOLD, _OLD_LIMIT)
+    library.mallopt(_M_ARENA_MAX, 1)
