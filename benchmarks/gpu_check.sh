@@ -52,6 +52,7 @@ step() { # NAME SECONDS: runs a step, and kills it when its time is over
 	esac
 }
 
+# shellcheck disable=SC2317 # the trap calls it
 finish() {
 	"$python" "$root/benchmarks/gpu_check.py" table "${common[@]}"
 	rm -rf "$scratch"

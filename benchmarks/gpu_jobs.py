@@ -139,7 +139,7 @@ def _several(
     check: Check, result: Result, name: str, count: int, archive: Path, threads: int, photos: int, **settings: Any
 ) -> Speeds:
     jobs = [check.job(f"a{number:03}", archive, name, threads=threads, settings=settings) for number in range(count)]
-    finished = crop_jobs.run_all(jobs, patience=check.plan.patience)
+    finished = crop_jobs.run_all(jobs, patience=check.plan.patience if name == "cold" else check.plan.patience / 2)
     failed = [f"{each.archive}: {each.output}" for each in finished if each.status]
     result.check(f"{name}: archives done", failed or f"{len(finished)} of {count}", not failed)
     speeds = Speeds.of([each.ended for each in finished], photos, max(1, min(count, CORES // threads)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -104,6 +105,8 @@ def parity(check: Check, result: Result) -> None:
         failed = [each.output[-300:] for each in finished if each.status]
         result.check(f"{name}: archives done", failed or len(finished), not failed)
         manifests[name] = [job.manifest for job in jobs]
+        # For evaluate.py, where what it needs is installed.
+        shutil.copytree(jobs[0].manifest.parent, check.out / f"parity-{name}" / "manifests", dirs_exist_ok=True)
     on_cpu, on_gpu = persons_in(manifests["cpu"]), persons_in(manifests["gpu"])
     result.figure("photos", len(on_cpu))
     compared = compare(on_cpu, on_gpu, _CONFIDENCE)
@@ -130,7 +133,8 @@ def _parity_archives(check: Check) -> tuple[list[Path], Path | None]:
 def _average_precision(check: Check, result: Result, truth: Path | None) -> None:
     missing = [name for name in ("pycocotools", "pandas") if importlib.util.find_spec(name) is None]
     if truth is None or missing:
-        why = f"{', '.join(missing)} not installed" if truth else "no truth.csv beside the photos"
+        why = f"{', '.join(missing)} not installed; run evaluate.py on parity-cpu and parity-gpu elsewhere"
+        why = why if truth else "no truth.csv beside the photos"
         result.skip("AP50", why)
         return
     script = ROOT / "benchmarks" / "evaluate.py"

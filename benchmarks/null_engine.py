@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,6 +165,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--json", type=Path, help="file for all raw figures")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # nothing is left behind
     scratch = Path(tempfile.mkdtemp(prefix="zipcrop-null-"))
     try:
         report = measure(options, scratch)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -54,6 +56,21 @@ def test_what_is_missing_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.Mon
     found = importlib.metadata.Distribution.discover(name="ultralytics-opencv-headless", path=[str(tmp_path)])
     assert [each.version for each in found] == ["0"]
     assert {path.name for path in tmp_path.glob("*.py")} == {"pynvml.py", "sitecustomize.py"}
+
+
+def test_the_driver_is_stood_in_for_with_the_names_that_nvidia_smi_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n[ \"$1\" = --query-gpu=uuid ] && printf 'GPU-1\\nGPU-2\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pynvml" else find(name))
+    assert gpu_check.stand_in(tmp_path / "stand-ins", on_gpu=True) == ["pynvml"]
+    assert (tmp_path / "stand-ins" / "pynvml.py").read_text().startswith("UUIDS = ['GPU-1', 'GPU-2']\n")
+    assert not (tmp_path / "stand-ins" / "sitecustomize.py").exists()
 
 
 @pytest.mark.parametrize(
