@@ -97,7 +97,7 @@ def serving(
         address = Address(DEVICE, leases.socket(DEVICE, run), log, spec)
         listening.bind(str(address.path))
         listening.listen(16)
-        start = Start(DEVICE, run, spec, leases.folder, listening.fileno(), engine.fileno())
+        start = Start(DEVICE, run, spec, leases.folder, log, listening.fileno(), engine.fileno())
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, str(lease.SCRIPT), str(start)],

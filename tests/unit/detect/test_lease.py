@@ -249,15 +249,15 @@ def test_another_model_of_the_same_run_gets_another_process(machine: Machine) ->
         assert len(machine.processes()) == 2
 
 
-def test_that_gpus_cannot_be_used_is_noted_once_for_a_run(machine: Machine) -> None:
+def test_that_a_gpu_cannot_be_used_is_noted_once_for_a_run(machine: Machine) -> None:
     owner = machine.new_run()
     one, two, other = machine.engines(owner), machine.engines(owner), machine.engines(machine.new_run())
     with one.lease([ONE], 1, 1):
-        assert not two.is_unusable()
-        assert one.mark_unusable("CUDA does not work")
-        assert not two.mark_unusable("CUDA does not work")
-        assert two.is_unusable()
-        assert not other.is_unusable()
+        assert two.why_unusable(ONE) == ""
+        assert one.mark_unusable(ONE, "CUDA does not work")
+        assert not two.mark_unusable(ONE, "CUDA does not work")
+        assert two.why_unusable(ONE) == "CUDA does not work"
+        assert two.why_unusable(TWO) == other.why_unusable(ONE) == ""
 
 
 def test_a_job_whose_snakemake_is_gone_is_told_so(machine: Machine) -> None:
@@ -313,7 +313,7 @@ def test_jobs_that_are_killed_at_any_time_leave_nothing_that_is_in_the_way(machi
 def test_what_a_process_is_started_with_survives_its_command_line() -> None:
     owner = ProcessId.of(os.getpid())
     assert owner is not None
-    start = Start(TWO, Run(owner, SPEC.digest), SPEC, Path("/tmp/a b"), 5, 6)
+    start = Start(TWO, Run(owner, SPEC.digest), SPEC, Path("/tmp/a b"), Path("it's.log"), 5, 6)
     assert Start.parse(str(start)) == start
 
 

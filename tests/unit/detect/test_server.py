@@ -274,8 +274,10 @@ def test_of_a_client_that_is_killed_no_more_photos_are_inferred_and_others_get_t
         (folder / "gate").touch()
         for slot, found in other.answers(3).items():
             np.testing.assert_array_equal(found, answer(noise(slot, 64, 64)))
-        # Four were at the network already.
-        assert batches(folder) == [[4, 32, 64], [3, 64, 64]]
+        # Some were at the network already.
+        first, others = batches(folder)
+        assert first in ([count, 32, 64] for count in range(1, 5))
+        assert others == [3, 64, 64]
 
 
 def test_a_client_that_is_stopped_does_not_hold_up_others(folder: Path) -> None:
@@ -359,7 +361,7 @@ def test_a_network_that_cannot_be_loaded_is_told_to_those_who_wait_and_to_the_la
                 assert fault.kind == "unusable"
                 assert fault.sentence == (
                     "GPU-1234 cannot be used (AssertionError: Torch not compiled with CUDA enabled; "
-                    "details are in the log of the engine)"
+                    f"details are in {engine.address.log})"
                 )
             with Client(engine.address).hello() as late:
                 assert late.receive() == fault
@@ -384,8 +386,8 @@ def test_a_fault_while_it_infers_is_told_to_all_and_ends_the_process(folder: Pat
             one.photo(0, poison)
             for client in (one, other):
                 assert client.receive() == Fault(
-                    "GPU-1234 has failed (RuntimeError: CUDA error: unspecified launch failure; details are in the log "
-                    "of the engine); see that it works, or set device: cpu"
+                    "GPU-1234 has failed (RuntimeError: CUDA error: unspecified launch failure; details are in "
+                    f"{engine.address.log}); see that it works, or set device: cpu"
                 )
                 assert client.receive() is None
         assert engine.process.wait(timeout=30) == 1
