@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-import allocator
 from zipcrop.detect.letterbox import Letterbox
 from zipcrop.image import codec, formats
+from zipcrop.process import memory
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -107,7 +107,7 @@ def _share(
 ) -> None:
     """A process's share of `measure`: sends when it began and ended, its photos, CPU seconds and page faults."""
     if way.keeps_memory:
-        allocator.keep_freed_memory()
+        memory.keep_freed_memory()
     cv2.setNumThreads(1)
     files = []
     for path in archives:

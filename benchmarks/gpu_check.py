@@ -156,6 +156,9 @@ def prepare(check: Check, result: Result) -> None:
     plan = check.plan
     missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
     result.check("packages that it needs are there", missing or "all", not missing)
+    import torch  # before ultralytics, which would hold it to one thread
+
+    torch.set_num_threads(CORES)
     result.figure("stood in for", stand_in(check.scratch / _STAND_INS, plan.on_gpu) or "nothing")
     sources = _sources(check)
     result.figure("photos", f"{len(sources)} {'given' if check.given else 'made'}")
@@ -167,7 +170,7 @@ def prepare(check: Check, result: Result) -> None:
     if plan.on_gpu:
         import random_weights
 
-        share = random_weights.write(check.weights, check.photos(32), plan.image_size)
+        share = random_weights.write(check.weights, check.photos(24), plan.image_size)
         result.figure("weights for speed", f"yolov8s, random, 'people' in {share:.0%} of the photos")
     else:
         result.figure("weights for speed", "the bundled detector, to rehearse")
