@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -138,6 +140,11 @@ class Client:
         height, width = image.shape[:2]
         self.slots.pixels(slot, height, width)[:] = image
         protocol.send(self.connection, protocol.Photo(slot, height, width))
+
+    def wait_until_read(self) -> None:
+        """Waits until the other side has taken all that was sent."""
+        wait_until(lambda: fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4)) == bytes(4))
+        time.sleep(0.1)  # and has dealt with the last message
 
     def receive(self) -> protocol.Message | None:
         """The next message; None at the end, also where the other side has not read everything."""

@@ -20,8 +20,8 @@ OPTIONS = "FORMULA"
 
     batch, room    how many photos are taken at once, and for how many there is memory
     load           what loading raises: `error`, or `model` for a ModelError
-    loaded, gate   paths: loading, and each batch, wait until there is such a file
     batches        path of a file that gets a line for each batch: count, height, width
+    loaded, gate   paths: loading, and then each batch, wait until there is such a file
     idle, farewell seconds, in place of the server's own
 """
 POISON = 199
@@ -44,10 +44,10 @@ class Formula:
         self.batch: int = options.get("batch", 4)
 
     def start(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        wait_for(self.options.get("gate"))
         if "batches" in self.options:
             with Path(self.options["batches"]).open("a") as file:
                 print(len(photos), *photos[0].shape[:2], file=file)
+        wait_for(self.options.get("gate"))
         if len(photos) > self.options.get("room", 1000):
             self.batch //= 2
             raise OutOfGPUMemory

