@@ -44,20 +44,21 @@ def records(workflow: Workflow) -> list[dict[str, Any]]:
 
 
 def test_archives_share_the_gpus_that_are_visible(tmp_path: Path, four: PretendedGPUs) -> None:
-    workflow = workflow_with(tmp_path / "run", 6, 3)
+    workflow = workflow_with(tmp_path / "run", 4, 3)
     environment = {**four.environment, "CUDA_VISIBLE_DEVICES": f"3,{four.uuids[1]}"}
-    result = workflow.run("--cores", "12", "--resources", "gpu=2", env=environment)
+    result = workflow.run("--cores", "8", "--resources", "gpu=2", env=environment)
     assert result.returncode == 0, result.stdout
     assert {tuple(record["gpus"]) for record in records(workflow)} == {(four.uuids[3],), (four.uuids[1],)}
-    # Three archives share a GPU, and all of them the cores.
+    # Four archives share two GPUs, and the cores.
     assert {(record["threads"], record["device"]) for record in records(workflow)} == {(2, "cuda")}
     logs = {path.stem: path.read_text() for path in (workflow.folder / "logs" / "engine").iterdir()}
     assert logs.keys() == {four.uuids[3], four.uuids[1]}
     assert all(log.count("starts for") == 1 for log in logs.values())
     assert four.are_free()
-    assert workflow.jobs("--cores", "12", "--resources", "gpu=4") == {}
+    assert workflow.jobs("--cores", "8", "--resources", "gpu=4") == {}
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_snakemake_that_is_killed(tmp_path: Path, four: PretendedGPUs) -> None:
     workflow = workflow_with(tmp_path / "run", 3, 40)
     with workflow.start("--cores", "3", "--resources", "gpu=1", env=four.environment) as snakemake:

@@ -42,7 +42,9 @@ def test_the_null_network_finds_a_share_of_people_that_follows_from_the_pixels()
     assert NullNetwork(16, 0).start(many).max() == 0
 
 
-@pytest.mark.parametrize(("people", "status"), [(0.0, "no_person"), (1.0, "person")])
+@pytest.mark.parametrize(
+    ("people", "status"), [(1.0, "person"), pytest.param(0.0, "no_person", marks=pytest.mark.slow)]
+)
 def test_a_crop_job_uses_the_null_network(tmp_path: Path, people: float, status: str) -> None:
     environment = pretended_gpu.environment(tmp_path / "gpu", "null", people)
     (archive,) = photos.write_archives(photos.made(2), tmp_path, 1, 5)

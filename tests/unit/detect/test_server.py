@@ -409,6 +409,7 @@ def test_it_ends_when_nobody_has_been_connected_for_a_while(folder: Path) -> Non
         assert "nobody needs it" in engine.log
 
 
+@pytest.mark.slow
 def test_it_does_not_end_for_want_of_clients_while_a_job_has_the_turn(folder: Path) -> None:
     """That job may be about to connect."""
     with serving(folder, idle=0.5) as engine:

@@ -146,7 +146,7 @@ def test_a_job_that_is_killed_takes_its_workers_with_it_and_leaves_the_engine_pr
 
 
 SLOW = FORMULA.replace("    def start(self", "    batch = 2\n\n    def start(self").replace(
-    "return np.array(", "time.sleep(0.1); return np.array("
+    "return np.array(", "time.sleep(0.04); return np.array("
 )
 
 
@@ -217,7 +217,7 @@ def test_a_gpu_that_cannot_be_used_fails_a_job_that_asks_for_it(
     assert "Traceback" in jobs.engine_log("asked")
 
 
-@pytest.mark.parametrize("server", [BROKEN, "def patch(server): os._exit(3)"])
+@pytest.mark.parametrize("server", [BROKEN, pytest.param("def patch(server): os._exit(3)", marks=pytest.mark.slow)])
 def test_where_no_gpu_can_be_used_the_run_goes_on_on_the_cpu_and_says_so_once(
     server: str, pretend: Pretend, tmp_path: Path, model_json: Path
 ) -> None:
@@ -267,7 +267,7 @@ def patch(server):
 """
 
 
-@pytest.mark.parametrize("device", ["auto", "cuda"])
+@pytest.mark.parametrize("device", ["auto", pytest.param("cuda", marks=pytest.mark.slow)])
 def test_a_run_goes_on_without_the_one_gpu_that_cannot_be_used(
     device: str, pretend: Pretend, zip_path: Path, tmp_path: Path, model_json: Path
 ) -> None:
@@ -286,6 +286,7 @@ def test_a_run_goes_on_without_the_one_gpu_that_cannot_be_used(
 NO_PATIENCE = "def patch(pool): pool._INFERENCE_SECONDS = 2.0"
 
 
+@pytest.mark.slow
 def test_an_engine_process_that_hangs_fails_its_job_and_not_the_next_one(
     pretend: Pretend, zip_path: Path, tmp_path: Path, model_json: Path
 ) -> None:
