@@ -50,7 +50,7 @@ def detect(detector: Detector, image: np.ndarray) -> np.ndarray:
 
 def ultralytics(path: Path, image: np.ndarray, kind: torch.dtype = torch.float32) -> np.ndarray:
     """What ultralytics' head makes of a letterboxed photo, in f32: (4 + classes, anchors)."""
-    module = weights.load(path).fuse(verbose=False).eval().to(kind)
+    module = weights.load(path).fuse(verbose=False).eval().to(memory_format=torch.channels_last).to(kind)
     pixels = tensor(image).flip(-1).permute(0, 3, 1, 2).to(kind).div(255)
     with torch.inference_mode():
         return np.asarray(module(pixels)[0][0].float().numpy())

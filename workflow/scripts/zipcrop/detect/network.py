@@ -57,7 +57,9 @@ class Detector:
         self.strides = [int(stride) for stride in head.stride]
         self.device = device
         self._kind = kind
-        self._bins = torch.arange(head.reg_max, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        bins = torch.arange(head.reg_max, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+        # As the network's own: the layout decides how a convolution rounds.
+        self._bins = bins.to(memory_format=torch.channels_last)
         self._module = module.to(device, kind, memory_format=torch.channels_last)
         self._person = model.person
         self._geometry: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
