@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _START = """
 import sys, time
 started = time.perf_counter()
-from zipcrop.detect import network
+from zipcrop.detect import cuda, network, pytorch
 from zipcrop.detect.model import Model
 import json, numpy as np, torch
 times = {"import": time.perf_counter() - started}
@@ -36,10 +36,10 @@ def lap(name):
     now = time.perf_counter()
     times[name] = now - started - sum(times.values())
 model, size, on = Model.read(__import__("pathlib").Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3]
-hardware = network.CUDA() if on == "cuda" else network.CPU()
+hardware = cuda.CUDA() if on == "cuda" else cuda.CPU()
 torch.zeros(1, device=on)
 lap("context")
-detector = network.Detector(model, torch.device(on), torch.float16 if on == "cuda" else torch.float32)
+detector = pytorch.Detector(model, torch.device(on), torch.float16 if on == "cuda" else torch.float32)
 lap("load")
 loaded = network.Network(detector, size, 16, hardware)
 photo = np.full((size, size, 3), 114, np.uint8)

@@ -13,8 +13,10 @@ import torch
 
 from bare_engine import letterboxed
 from zipcrop.detect import network
+from zipcrop.detect.cuda import CPU, CUDA
 from zipcrop.detect.model import Model
-from zipcrop.detect.network import CPU, CUDA, Detector, Network
+from zipcrop.detect.network import Network
+from zipcrop.detect.pytorch import Detector
 from zipcrop.errors import OutOfGPUMemory
 
 if TYPE_CHECKING:

@@ -116,11 +116,11 @@ def _nobody(height: int, width: int) -> np.ndarray:
 def _cpu_network(spec: Spec) -> Network:
     import torch
 
-    from zipcrop.detect import network
+    from zipcrop.detect import cuda, network, pytorch
     from zipcrop.detect.model import Model
 
     model = Model.read(spec.model)
-    detector = network.Detector(model, torch.device("cpu"), torch.float32)
-    loaded = network.Network(detector, spec.image_size, spec.batch, network.CPU())
+    detector = pytorch.Detector(model, torch.device("cpu"), torch.float32)
+    loaded = network.Network(detector, spec.image_size, spec.batch, cuda.CPU())
     network.try_out(loaded, model.stride)
     return loaded

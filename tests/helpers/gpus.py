@@ -49,11 +49,13 @@ def patch(server):
 """A patch of `zipcrop.detect.server`: a network that loads and answers at once."""
 ON_THE_CPU = """
 def patch(network):
+    from zipcrop.detect import cuda
+
     network.torch.set_num_threads(1)
 
     def load(model, image_size, batch):
         detector = network.Detector(model, network.torch.device("cpu"), network.torch.float32)
-        return network.Network(detector, image_size, batch, network.CPU())
+        return network.Network(detector, image_size, batch, cuda.CPU())
 
     network.load = load
 """

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from zipcrop.detect.network import CPU
+from zipcrop.detect.cuda import CPU
 
 
 class Freed(Exception):

@@ -104,10 +104,10 @@ def test_two_runs_have_their_own_gpus(tmp_path: Path, four: PretendedGPUs) -> No
 
 @pytest.mark.slow
 def test_200_random_kills_of_jobs_and_engine_processes_change_nothing(tmp_path: Path, four: PretendedGPUs) -> None:
-    undisturbed = workflow_with(tmp_path / "undisturbed", 60, 20)
+    undisturbed = workflow_with(tmp_path / "undisturbed", 90, 20)
     result = undisturbed.run("--cores", "4", "--resources", "gpu=2", env=four.environment)
     assert result.returncode == 0, result.stdout
-    workflow = workflow_with(tmp_path / "run", 60, 20)
+    workflow = workflow_with(tmp_path / "run", 90, 20)
     draw = random.Random(0)
     killed = {"job": 0, "engine": 0}
     arguments = ("--cores", "4", "--resources", "gpu=2", "--retries", "100")
@@ -118,7 +118,7 @@ def test_200_random_kills_of_jobs_and_engine_processes_change_nothing(tmp_path: 
         assert snakemake.stdout is not None
         said = reader.submit(snakemake.stdout.read)
         while snakemake.poll() is None:
-            time.sleep(draw.random() * 0.6)
+            time.sleep(draw.random() * 0.5)
             # Not for ever, or the last ones would never come to their end.
             # Engine processes are fewer, and gone for a while after each kill.
             running = {"job": running_jobs(snakemake.pid), "engine": four.engines()}
@@ -128,7 +128,7 @@ def test_200_random_kills_of_jobs_and_engine_processes_change_nothing(tmp_path: 
                 killed[kind] += 1
         assert snakemake.returncode == 0, said.result()[-5000:]
     assert sum(killed.values()) == 200
-    assert min(killed.values()) > 50
+    assert min(killed.values()) > 20
     assert output.results(workflow.output) == output.results(undisturbed.output)
     assert four.are_free()
 

@@ -270,9 +270,9 @@ def test_a_process_for_other_weights_says_so(engine: EngineProcess) -> None:
 ON_THE_CPU = """
 def patch(server):
     import torch
-    from zipcrop.detect import network
+    from zipcrop.detect import cuda, network, pytorch
     network.load = lambda model, image_size, batch: network.Network(
-        network.Detector(model, torch.device("cpu"), torch.float32), image_size, batch, network.CPU()
+        pytorch.Detector(model, torch.device("cpu"), torch.float32), image_size, batch, cuda.CPU()
     )
 """
 

@@ -18,8 +18,10 @@ from helpers.graphs import Freed, Graphs
 from helpers.photos import letterboxed, photo
 from helpers.project import WEIGHTS
 from zipcrop.detect import network, weights
+from zipcrop.detect.cuda import CPU, Hardware
 from zipcrop.detect.model import Model
-from zipcrop.detect.network import CPU, Batch, Detector, Hardware, Network
+from zipcrop.detect.network import Batch, Network
+from zipcrop.detect.pytorch import Detector
 from zipcrop.errors import MachineError, ModelError, OutOfGPUMemory
 
 DEVICE = torch.device("cpu")

@@ -1,7 +1,6 @@
-"""A detector in PyTorch: letterboxed photos in, a dense prediction out. The one module besides `weights` that needs
-torch; neither torchvision nor `torch._dynamo`, which would double the time of its import.
+"""The network of a GPU's engine process: batches of letterboxed photos in, dense predictions out.
 
-On a GPU a forward pass is some 1,200 launches, which take longer than the arithmetic. So each rectangle becomes a CUDA
+A forward pass is some 1,200 launches, which take longer than the arithmetic. So each rectangle becomes a CUDA
 graph, a single launch, and all batches have one size, whose tail nobody reads: a photo's result then does not depend on
 its neighbours. Everything on the GPU is called from one thread, since cuDNN keeps what it has planned per thread
 (pytorch#103939).
@@ -13,18 +12,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch  # before ultralytics, which would hold torch to one thread per process
+import torch
 
-from zipcrop.detect import restrict, weights
+from zipcrop.detect.cuda import CUDA, Hardware
+from zipcrop.detect.pytorch import Detector
 from zipcrop.errors import MachineError, OutOfGPUMemory
-
-restrict.restrict_ultralytics()
-
-from ultralytics.utils.tal import dist2bbox, make_anchors  # noqa: E402 - only after it is restricted
 
 if TYPE_CHECKING:
     from zipcrop.detect.model import Model
@@ -39,173 +34,6 @@ _MOST_PIXEL_BYTES = 512 * 1024**2
 """Of a batch: it lies three times in memory, twice of this process."""
 _SHORTAGES = ("out of memory", "STATUS_ALLOC_FAILED")
 """What CUDA, cuDNN and cuBLAS say of it in a RuntimeError."""
-
-
-class Detector:
-    """A network without the part that finds persons in its prediction.
-
-    Its head gives the raw output, from which the boxes are decoded here in f32: in f16 their pixels would be whole ones
-    from 1024 on, and halves from 512. The decoding keeps no state. The head's own keeps the anchors of the last shape,
-    to whose memory a CUDA graph would go on pointing.
-    """
-
-    def __init__(self, model: Model, device: torch.device, kind: torch.dtype) -> None:
-        """Loads `model` on `device`, to compute in `kind`. Raises ModelError; torch may raise anything."""
-        module = weights.load(Path(model.weights)).fuse(verbose=False).eval()
-        head = module.model[-1]
-        head.training = True  # of the head alone, not of the layers in it: it then gives what it would decode
-        self.strides = [int(stride) for stride in head.stride]
-        self.device = device
-        self._kind = kind
-        bins = torch.arange(head.reg_max, dtype=torch.float32, device=device).view(1, -1, 1, 1)
-        # As the network's own: the layout decides how a convolution rounds.
-        self._bins = bins.to(memory_format=torch.channels_last)
-        self._module = module.to(device, kind, memory_format=torch.channels_last)
-        self._person = model.person
-        self._geometry: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def prepare(self, height: int, width: int) -> int:
-        """Computes the anchors of a rectangle if that was not done, which needs the CPU. Gives their number."""
-        if (height, width) not in self._geometry:
-            sizes = torch.tensor([[height // stride, width // stride] for stride in self.strides], dtype=torch.float32)
-            anchors, strides = make_anchors(sizes, torch.tensor(self.strides, dtype=torch.float32), 0.5)
-            self._geometry[height, width] = (anchors.T[None].to(self.device), strides.T[None].to(self.device))
-        return int(self._geometry[height, width][0].shape[-1])
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The prediction for `pixels`, uint8 (N, H, W, 3) BGR, on the device: float32 (N, 5, anchors).
-
-        Its rows are x, y (centre), width, height in letterbox pixels, and the score of the class `person`; 0 if another
-        class is better, of equal ones the first, as with ultralytics' `classes=[person]`.
-        """
-        if self.device.type == "cpu" and len(pixels) > 1:
-            # There, the last digits depend on the batch.
-            return torch.cat([self(photo) for photo in pixels.split(1)])
-        height, width = pixels.shape[1:3]
-        self.prepare(height, width)
-        anchors, strides = self._geometry[height, width]
-        raw = self._module(pixels.flip(-1).permute(0, 3, 1, 2).to(self._kind).div(255))
-        distances = self._distances(raw["boxes"].float())
-        boxes = dist2bbox(distances, anchors, xywh=True, dim=1) * strides
-        scores = raw["scores"].float().sigmoid()
-        score = scores[:, self._person : self._person + 1]
-        for others, is_better in (
-            (scores[:, : self._person], torch.ge),
-            (scores[:, self._person + 1 :], torch.gt),
-        ):
-            if others.shape[1]:
-                score = score.masked_fill(is_better(others.amax(1, keepdim=True), score), 0.0)
-        return torch.cat([boxes, score], 1)
-
-    def _distances(self, raw: torch.Tensor) -> torch.Tensor:
-        """From an anchor to the edges of its box, in strides: the mean of a distribution over bins (Distribution Focal
-        Loss, https://arxiv.org/abs/2006.04388)."""
-        bins = self._bins.shape[1]
-        if bins == 1:
-            return raw
-        count, _, anchors = raw.shape
-        shares = raw.view(count, 4, bins, anchors).transpose(2, 1).softmax(1)
-        return torch.nn.functional.conv2d(shares, self._bins).view(count, 4, anchors)
-
-
-class Hardware(Protocol):
-    """What `Network` asks of the device."""
-
-    whole_batches: bool
-    """Whether all batches have one size."""
-
-    def run(self) -> contextlib.AbstractContextManager[object]:
-        """Everything that `Network` does, it does in such a `with` block."""
-        ...
-
-    def host(self, size: int, kind: torch.dtype) -> torch.Tensor:
-        """Memory of this process that the device can copy from and to by itself."""
-        ...
-
-    def event(self) -> Callable[[], None]:
-        """A function that waits until all that has been asked of the device until now is done."""
-        ...
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        """Records what `work` asks of the device, without doing it; gives a function that does it. None where that is
-        not to be had. May raise RuntimeError."""
-        ...
-
-    def clear(self) -> None:
-        """Frees all that was captured, and memory that is not in use, once the device has done what it was asked."""
-        ...
-
-
-class CUDA:
-    """The GPU."""
-
-    whole_batches = True
-
-    def __init__(self) -> None:
-        """Raises RuntimeError if torch cannot use it."""
-        # Results are to be the same each time, and the same as the CPU's but for f16.
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        self._stream = torch.cuda.Stream()
-        self._pool: tuple[int, int] | None = None
-
-    def run(self) -> contextlib.AbstractContextManager[object]:
-        """See `Hardware`."""
-        stream: contextlib.AbstractContextManager[object] = torch.cuda.stream(self._stream)
-        return stream
-
-    def host(self, size: int, kind: torch.dtype) -> torch.Tensor:
-        """See `Hardware`."""
-        return torch.empty(size, dtype=kind, pin_memory=True)
-
-    def event(self) -> Callable[[], None]:
-        """See `Hardware`."""
-        event = torch.cuda.Event()
-        event.record()
-        wait: Callable[[], None] = event.synchronize
-        return wait
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """See `Hardware`."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            work()
-        # One pool for all graphs: they run one after the other, so that each may use the memory of the others.
-        self._pool = self._pool or graph.pool()
-        replay: Callable[[], None] = graph.replay
-        return replay
-
-    def clear(self) -> None:
-        """See `Hardware`."""
-        torch.cuda.synchronize()
-        self._pool = None
-        torch.cuda.empty_cache()
-
-
-class CPU:
-    """A CPU in place of a GPU."""
-
-    whole_batches = False
-
-    def run(self) -> contextlib.AbstractContextManager[object]:
-        """See `Hardware`."""
-        return contextlib.nullcontext()
-
-    def host(self, size: int, kind: torch.dtype) -> torch.Tensor:
-        """See `Hardware`."""
-        return torch.empty(size, dtype=kind)
-
-    def event(self) -> Callable[[], None]:
-        """See `Hardware`."""
-        return lambda: None
-
-    def capture(self, work: Callable[[], None]) -> None:
-        """See `Hardware`."""
-
-    def clear(self) -> None:
-        """See `Hardware`."""
 
 
 class Dense(Protocol):

@@ -16,11 +16,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from zipcrop.detect import lease, protocol
 from zipcrop.detect.buckets import Buckets
+from zipcrop.detect.clients import Client, Clients, Photo
 from zipcrop.detect.model import Model
 from zipcrop.detect.slots import Slots, slot_bytes
 from zipcrop.errors import OutOfGPUMemory, ZipcropError, one_line
@@ -52,31 +52,6 @@ class Network(Protocol):
     def finish(self, batch: Any) -> np.ndarray:
         """See `network.Network.finish`."""
         ...
-
-
-@dataclass(eq=False)
-class _Client:
-    """A connection."""
-
-    connection: socket.socket
-    slots: Slots | None = None
-    """None until it has said HELLO, and of a job."""
-    has_introduced_itself: bool = False
-    busy: set[int] = field(default_factory=set)
-    """Slots that it has sent and not got back."""
-
-
-@dataclass(frozen=True)
-class _Photo:
-    client: _Client
-    slot: int
-    shape: tuple[int, int]
-    slots: Slots
-    """The client's, which stay mapped as long as a batch needs them, even if the client is gone."""
-
-    @property
-    def pixels(self) -> np.ndarray:
-        return self.slots.pixels(self.slot, *self.shape)
 
 
 def main(text: str) -> None:
@@ -113,12 +88,9 @@ class Server:
         self._leases = gpu.Leases(start.leases)
         self._log_path = start.log
         self._load = load
-        self._waiting: Buckets[_Photo] = Buckets()
-        self._clients: set[_Client] = set()
-        self._lock = threading.Lock()
-        """For the clients, and for sending to them."""
-        self._ready: protocol.Ready | None = None
-        self._fault: protocol.Fault | None = None
+        self._waiting: Buckets[Photo] = Buckets()
+        self._clients = Clients()
+        self._is_ready = False
         self._selector = selectors.DefaultSelector()
         self._counts: Counter[str] = Counter()
 
@@ -152,17 +124,9 @@ class Server:
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             connection, _ = self._listening.accept()
-            connection.setblocking(False)
-            # Room for everything that a client may wait for, even if it reads nothing.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * protocol.MOST_SLOTS * 1024)
-            client = _Client(connection)
-            with self._lock:
-                self._clients.add(client)
-                if self._fault:
-                    self._send(client, self._fault)
-            self._selector.register(connection, selectors.EVENT_READ, client)
+            self._selector.register(connection, selectors.EVENT_READ, self._clients.add(connection))
 
-    def _read(self, client: _Client) -> None:
+    def _read(self, client: Client) -> None:
         try:
             if not client.has_introduced_itself:
                 self._greet(client)
@@ -181,7 +145,7 @@ class Server:
         except (protocol.ProtocolError, ValueError) as error:
             self._drop(client, f"a client was wrong: {error}")
 
-    def _greet(self, client: _Client) -> None:
+    def _greet(self, client: Client) -> None:
         hello, descriptors = protocol.receive_hello(client.connection)
         try:
             if hello is None:
@@ -197,8 +161,7 @@ class Server:
                 wanted.batch,
             ):
                 fault = "the engine process was started for other weights or settings; run again"
-                with self._lock, contextlib.suppress(OSError):
-                    protocol.send(client.connection, protocol.Fault(fault))
+                self._clients.refuse(client, protocol.Fault(fault))
                 raise protocol.ProtocolError("another model")
             if hello.slots:
                 if hello.slot_bytes < slot_bytes(self._spec.image_size):
@@ -206,33 +169,24 @@ class Server:
                 client.slots = Slots(descriptors[0], hello.slots, hello.slot_bytes)
         finally:
             protocol.close_all(descriptors)
-        client.has_introduced_itself = True
         self._counts["workers" if hello.slots else "jobs"] += 1
-        with self._lock:
-            if answer := self._fault or self._ready:
-                protocol.send(client.connection, answer)
+        self._clients.welcome(client)
 
-    def _take(self, client: _Client, photo: protocol.Photo, slots: Slots) -> None:
+    def _take(self, client: Client, photo: protocol.Photo, slots: Slots) -> None:
         sides = (photo.height, photo.width)
         if not all(0 < side <= self._spec.image_size and side % self._spec.stride == 0 for side in sides):
             raise protocol.ProtocolError("an odd size of a photo")
-        item = _Photo(client, photo.slot, sides, slots)
+        item = Photo(client, photo.slot, sides, slots)
         _ = item.pixels  # raises ValueError if there is no such slot
-        with self._lock:
-            if photo.slot in client.busy:
-                raise protocol.ProtocolError("a slot that is in use")
-            client.busy.add(photo.slot)
+        self._clients.begin(item)
         self._waiting.put(item)
 
-    def _drop(self, client: _Client, why: str = "") -> None:
+    def _drop(self, client: Client, why: str = "") -> None:
         """Closes a connection, and forgets the photos of the client that have not been inferred."""
         if why:
             _log(why)
         self._selector.unregister(client.connection)
-        with self._lock:
-            self._clients.discard(client)
-            client.connection.close()
-        client.slots = None  # but for photos that are at the network
+        self._clients.remove(client)
         self._waiting.drop(lambda photo: photo.client is client)
 
     def _end_if_idle(self) -> None:
@@ -268,17 +222,14 @@ class Server:
             traceback.print_exc()
             fault = self._unforeseen(error)
         _log(f"ends: {fault.sentence}")
-        with self._lock:
-            self._fault = fault
-            for client in self._clients:
-                self._send(client, fault)
-        if self._ready is None:
+        self._clients.tell(fault)
+        if not self._is_ready:
             time.sleep(_FAREWELL)
         self._leave(1)
 
     def _unforeseen(self, error: BaseException) -> protocol.Fault:
         what = f"{type(error).__name__}: {one_line(str(error))}; details are in {self._log_path}"
-        if self._ready is None:
+        if not self._is_ready:
             return protocol.Fault(f"{self._gpu.uuid} cannot be used ({what})", "unusable")
         return protocol.Fault(f"{self._gpu.uuid} has failed ({what}); see that it works, or set device: cpu")
 
@@ -286,13 +237,10 @@ class Server:
         started = time.monotonic()
         network = self._load()
         _log(f"ready after {time.monotonic() - started:.1f} s")
-        with self._lock:
-            self._ready = protocol.Ready(self._gpu.uuid)
-            for client in self._clients:
-                if client.has_introduced_itself:
-                    self._send(client, self._ready)
-        pending: tuple[Sequence[_Photo], Any] | None = None
-        todo: list[_Photo] = []
+        self._is_ready = True
+        self._clients.tell(protocol.Ready(self._gpu.uuid))
+        pending: tuple[Sequence[Photo], Any] | None = None
+        todo: list[Photo] = []
         while True:
             # While the GPU is at a batch, only a whole one is worth queueing behind it.
             todo = todo or (self._waiting.take_full if pending else self._waiting.take)(network.batch)
@@ -300,35 +248,14 @@ class Server:
             if following:
                 todo = todo[len(following[0]) :]
             if pending:
-                self._answer(pending[0], network.finish(pending[1]))
+                self._clients.answer(pending[0], network.finish(pending[1]))
+                self._counts["photos"] += len(pending[0])
+                self._counts["batches"] += 1
             # From here on nothing refers to photos that were answered, nor keeps the slots of clients that are gone.
             pending = following
 
-    def _answer(self, photos: Sequence[_Photo], predictions: np.ndarray) -> None:
-        """Gives `predictions` for `photos` back, and counts them."""
-        slots: dict[_Client, list[int]] = {}
-        for photo, prediction in zip(photos, predictions, strict=True):
-            photo.slots.prediction(photo.slot, prediction.shape[1])[:] = prediction
-            slots.setdefault(photo.client, []).append(photo.slot)
-        with self._lock:
-            for client, done in slots.items():
-                client.busy.difference_update(done)
-                self._send(client, protocol.Done(predictions.shape[2], done))
-        self._counts["photos"] += len(photos)
-        self._counts["batches"] += 1
 
-    def _send(self, client: _Client, message: protocol.Message) -> None:
-        """Sends a message; the lock is held."""
-        if client not in self._clients:
-            return
-        try:
-            protocol.send(client.connection, message)
-        except OSError:  # it is gone, or does not read what it is sent
-            with contextlib.suppress(OSError):
-                client.connection.shutdown(socket.SHUT_RDWR)  # the other thread sees that
-
-
-def _start(network: Network, photos: Sequence[_Photo]) -> tuple[Sequence[_Photo], Any] | None:
+def _start(network: Network, photos: Sequence[Photo]) -> tuple[Sequence[Photo], Any] | None:
     """Gives the network the first of `photos`, as many as it takes: these, and what to finish. None if there are none,
     or too little memory; then the same photos can be given again, from their slots, in smaller batches."""
     part = photos[: network.batch]

@@ -79,8 +79,7 @@ class Pool:
         self, task: Task, names: Mapping[int, OutputName], count: int, addresses: Sequence[Address] = ()
     ) -> None:
         """Prepares `count` workers for `task`, and starts none. They spread over the engine processes at `addresses`,
-        if any. `names` has the members' output names, by index. They go to workers with the members, since there may be
-        a million."""
+        if any. Workers get the `names` of members' outputs with the members, since there may be a million."""
         self.task = task
         self._seconds = task.job.settings.limits.seconds
         self._names = names
@@ -88,15 +87,14 @@ class Pool:
         self._addresses = addresses or (None,)
         self.has_been_ready = False
         """Whether any worker's engine has worked."""
-        # "spawn": CUDA and threads do not survive a fork.
-        self._context = multiprocessing.get_context("spawn")
+        self._context = multiprocessing.get_context("spawn")  # threads do not survive a fork
         self._account = self._context.RawArray("d", overtime.numbers(count))
         self._processes: list[_Process] = []
         self._pending: deque[_Chunk] = deque()
         self._looked = time.monotonic()
         self._to_be_tried_alone: list[int] = []
-        """Members at which a worker died, or was killed from outside. Each is tried again after all others, by the only
-        worker, which then has all memory to itself."""
+        """Members at which a worker died. Each is tried again after all others, by the only worker, which then has all
+        memory to itself."""
         self._is_last_try = False
         self._careful = False
         """Whether a worker has died before it was ready. The next ones get no member before they are ready, which tells
