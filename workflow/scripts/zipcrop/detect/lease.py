@@ -169,6 +169,10 @@ class Engines:
         """Notes that this run cannot use the GPU. Whether this job is the first to say so."""
         return self._leases.mark_unusable(gpu, self._run, why)
 
+    def has_worked(self, gpu: GPU) -> bool:
+        """Whether an engine process of this run has worked on the GPU."""
+        return self._leases.has_worked(gpu, self._run)
+
     def why_unusable(self, gpu: GPU) -> str:
         """What a job of this run has noted about the GPU; empty if nothing."""
         return self._leases.why_unusable(gpu, self._run)

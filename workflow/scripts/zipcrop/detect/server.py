@@ -238,6 +238,8 @@ class Server:
         network = self._load()
         _log(f"ready after {time.monotonic() - started:.1f} s")
         self._is_ready = True
+        with contextlib.suppress(OSError):
+            self._leases.mark_working(self._gpu, self._run)
         self._clients.tell(protocol.Ready(self._gpu.uuid))
         pending: tuple[Sequence[Photo], Any] | None = None
         todo: list[Photo] = []

@@ -88,6 +88,10 @@ class Choice:
         workers = device.worker_count(self._speed.workers, self._device, self._job.threads, len(addresses))
         return Hardware(self._device, self._engine, workers, addresses)
 
+    def has_worked(self, address: Address) -> bool:
+        """Whether the GPU at `address` has worked in this run."""
+        return self._engines.has_worked(address.gpu)
+
     def do_without(self, address: Address, why: str) -> None:
         """Leaves the GPU at `address` alone, since it cannot be used, and says so once in a run. Takes the CPU where no
         other GPU is left. Raises MachineError where the settings ask for a GPU."""

@@ -85,8 +85,6 @@ class Pool:
         self._names = names
         self._count = count
         self._addresses = addresses or (None,)
-        self.has_been_ready = False
-        """Whether any worker's engine has worked."""
         self._context = multiprocessing.get_context("spawn")  # threads do not survive a fork
         self._account = self._context.RawArray("d", overtime.numbers(count))
         self._processes: list[_Process] = []
@@ -179,7 +177,7 @@ class Pool:
         if kind in channel.FAULTS:
             raise channel.FAULTS[kind](value, process.address)
         if kind == "ready":
-            process.ready = self.has_been_ready = True
+            process.ready = True
         else:
             for chunk in process.chunks:
                 if value.index in chunk.indices:

@@ -180,8 +180,8 @@ class _Work:
                     if restarts <= _MOST_RESTARTS:
                         self.progress.log(f"{error}; another one is started")
                         continue
-                    if pool.has_been_ready:
-                        raise
+                    if self.choice.has_worked(error.address):
+                        raise  # whatever it is that ends it, it is no lack of a working GPU
                     unusable: EngineError = error
                 except GPUUnusable as error:
                     unusable = error

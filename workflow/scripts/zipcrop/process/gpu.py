@@ -7,6 +7,7 @@ all runs of a user on a machine, and each name begins with the GPU and the run:
     <GPU>.<run>.engine     held by the engine process that has the GPU, for that run
     <GPU>.<run>.job.<n>    held by a job of that run, whose workers use the engine process
     <GPU>.<run>.socket     where the engine process listens
+    <GPU>.<run>.worked     no lock: an engine process of that run has worked there
     <GPU>.<run>.unusable   no lock: why that run does without the GPU
 """
 
@@ -214,6 +215,17 @@ class Leases:
             return self._unusable(gpu, run).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
+
+    def mark_working(self, gpu: GPU, run: Run) -> None:
+        """Notes that an engine process of `run` works on the GPU."""
+        self._worked(gpu, run).touch()
+
+    def has_worked(self, gpu: GPU, run: Run) -> bool:
+        """Whether an engine process of `run` has worked on the GPU."""
+        return self._worked(gpu, run).exists()
+
+    def _worked(self, gpu: GPU, run: Run) -> Path:
+        return self.folder / f"{gpu.file_name}.{run}.worked"
 
     def _unusable(self, gpu: GPU, run: Run) -> Path:
         return self.folder / f"{gpu.file_name}.{run}.unusable"
