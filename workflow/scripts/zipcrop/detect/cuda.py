@@ -8,6 +8,8 @@ from typing import Protocol
 
 import torch
 
+_NEXT_TO_NOTHING = 256 * 1024**2
+
 
 class Hardware(Protocol):
     """What `Network` asks of the device."""
@@ -32,8 +34,16 @@ class Hardware(Protocol):
         not to be had. May raise RuntimeError."""
         ...
 
+    def wait(self) -> None:
+        """Waits until the device has done all that it was asked."""
+        ...
+
     def clear(self) -> None:
-        """Frees all that was captured, and memory that is not in use, once the device has done what it was asked."""
+        """Frees memory that is not in use any more."""
+        ...
+
+    def is_full(self) -> bool:
+        """Whether the device has next to no memory left."""
         ...
 
 
@@ -44,6 +54,7 @@ class CUDA:
 
     def __init__(self) -> None:
         """Raises RuntimeError if torch cannot use it."""
+        torch.cuda.init()  # says best why not
         # Results are to be the same each time, and the same as the CPU's but for f16.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
@@ -63,7 +74,7 @@ class CUDA:
 
     def event(self) -> Callable[[], None]:
         """See `Hardware`."""
-        event = torch.cuda.Event()
+        event = torch.cuda.Event(blocking=True)  # else a core would spin while the GPU works
         event.record()
         wait: Callable[[], None] = event.synchronize
         return wait
@@ -78,11 +89,19 @@ class CUDA:
         replay: Callable[[], None] = graph.replay
         return replay
 
-    def clear(self) -> None:
+    def wait(self) -> None:
         """See `Hardware`."""
         torch.cuda.synchronize()
+
+    def clear(self) -> None:
+        """See `Hardware`."""
         self._pool = None
         torch.cuda.empty_cache()
+
+    def is_full(self) -> bool:
+        """See `Hardware`."""
+        free, _ = torch.cuda.mem_get_info()
+        return int(free) < _NEXT_TO_NOTHING
 
 
 class CPU:
@@ -105,5 +124,12 @@ class CPU:
     def capture(self, work: Callable[[], None]) -> None:
         """See `Hardware`."""
 
+    def wait(self) -> None:
+        """See `Hardware`."""
+
     def clear(self) -> None:
         """See `Hardware`."""
+
+    def is_full(self) -> bool:
+        """See `Hardware`."""
+        return False

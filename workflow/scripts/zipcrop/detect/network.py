@@ -19,7 +19,8 @@ import torch
 
 from zipcrop.detect.cuda import CUDA, Hardware
 from zipcrop.detect.pytorch import Detector
-from zipcrop.errors import MachineError, OutOfGPUMemory
+from zipcrop.errors import MachineError, OutOfGPUMemory, one_line
+from zipcrop.terminal import say
 
 if TYPE_CHECKING:
     from zipcrop.detect.model import Model
@@ -29,11 +30,15 @@ NO_GPU_MEMORY = (
     "device to cpu, and run again"
 )
 _CALM = 60.0
-"""Seconds without a shortage of memory after which a larger batch is tried again."""
+_MOST_CALM = 3600.0
+"""Seconds without a shortage of memory after which whole batches are tried again; twice as many after a try in vain."""
 _MOST_PIXEL_BYTES = 512 * 1024**2
 """Of a batch: it lies three times in memory, twice of this process."""
-_SHORTAGES = ("out of memory", "STATUS_ALLOC_FAILED")
-"""What CUDA, cuDNN and cuBLAS say of it in a RuntimeError."""
+_SHORTAGES = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+"""What CUDA, cuBLAS and cuDNN say of a shortage in a RuntimeError."""
+_HIDDEN_SHORTAGE = "unable to find an engine"
+"""What torch says where each of cuDNN's ways to convolve has run short (pytorch#108645). On a GPU that cuDNN does not
+support, it says the same."""
 
 
 class Dense(Protocol):
@@ -79,6 +84,10 @@ class Network:
         of its rectangle, which the detector keeps."""
         self._captures = True
         self._short_at = 0.0
+        self._calm = _CALM
+        self._has_grown = False
+        """Whether whole batches are being tried again, after a shortage."""
+        self._has_worked = False
 
     def start(self, photos: Sequence[np.ndarray]) -> Batch:
         """Gives the device letterboxed photos of one shape, uint8 (H, W, 3) BGR, `batch` of them at most. All batches
@@ -88,16 +97,25 @@ class Network:
         if there is too little memory for one photo; torch may raise anything.
         """
         with torch.inference_mode(), self._hardware.run():
-            if self.batch < self._most and time.monotonic() - self._short_at >= _CALM:
-                self._resize(min(2 * self.batch, self._most))
-            with contextlib.suppress(OutOfGPUMemory), _shortages():
-                return self._start(photos)
+            if self.batch < self._most and time.monotonic() - self._short_at >= self._calm:
+                self._has_grown = True
+                self._resize(self._most)
+            with contextlib.suppress(OutOfGPUMemory), self._shortages():
+                batch = self._start(photos)
+                self._has_worked = True
+                return batch
             # Not until the exception is gone, and with it the tensors that its frames hold.
             if self.batch == 1:
                 raise MachineError(NO_GPU_MEMORY)
+            if self._has_grown:  # in vain
+                self._has_grown = False
+                self._calm = min(2 * self._calm, _MOST_CALM)
             self._short_at = time.monotonic()
             self._resize(self.batch // 2)
         raise OutOfGPUMemory
+
+    def _shortages(self) -> contextlib.AbstractContextManager[None]:
+        return _shortages(self._has_worked or self._hardware.is_full())
 
     def finish(self, batch: Batch) -> np.ndarray:
         """What the network says of each photo of a batch, float32 (N, 5, anchors), see `Detector`. It stays there until
@@ -141,27 +159,27 @@ class Network:
         return prediction
 
     def _capture(self, work: Callable[[], None]) -> Callable[[], None] | None:
-        is_short = False
         try:
-            with _shortages():
+            with self._shortages():
                 return self._hardware.capture(work)
         except OutOfGPUMemory:
-            is_short = self.batch > 1
-        except RuntimeError:
-            pass
-        # What was being captured has leaked its memory, which is not to happen again and again.
-        self._graphs.clear()
-        self._hardware.clear()
-        if is_short:
-            self._most = self.batch // 2
-            raise OutOfGPUMemory
+            if self.batch > 1:
+                raise
+        except RuntimeError as error:
+            say(f"there are no more CUDA graphs: {one_line(str(error))}")
+        # What was being captured has leaked its memory. That is not to happen again and again.
         self._captures = False
+        self._drop()
         return None
 
     def _resize(self, batch: int) -> None:
         self.batch = batch
         self._memory = None
-        # Never one of them alone: they share their memory.
+        self._drop()
+
+    def _drop(self) -> None:
+        """Drops all graphs: never one of them alone, since they share their memory."""
+        self._hardware.wait()
         self._graphs.clear()
         self._hardware.clear()
 
@@ -191,16 +209,30 @@ class _Memory:
 
 
 @contextlib.contextmanager
-def _shortages() -> Iterator[None]:
-    """Turns what torch raises where the GPU has too little memory into OutOfGPUMemory."""
+def _shortages(also_hidden: bool) -> Iterator[None]:
+    """Turns what torch raises where the GPU has too little memory into OutOfGPUMemory; `also_hidden` if a GPU where
+    convolutions fail is known to be one that can do them."""
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not any(words in str(error) for words in _SHORTAGES):
+        if not _is_shortage(error, also_hidden):
             raise
     else:
         return
     raise OutOfGPUMemory
+
+
+def _is_shortage(error: BaseException | None, also_hidden: bool) -> bool:
+    """Whether a shortage of memory is `error`, or came before it: what fails in a capture is followed by the failure to
+    end that."""
+    while error is not None:
+        said = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _SHORTAGES):
+            return True
+        if also_hidden and _HIDDEN_SHORTAGE in said:
+            return True
+        error = error.__context__
+    return False
 
 
 def load(model: Model, image_size: int, batch: int) -> Network:
@@ -210,7 +242,7 @@ def load(model: Model, image_size: int, batch: int) -> Network:
     anything where it cannot use the GPU.
     """
     try:
-        with _shortages():
+        with _shortages(also_hidden=False):
             hardware = CUDA()
             # Weights reach the GPU in the order in which they are used there.
             with hardware.run():
