@@ -168,9 +168,9 @@ class Client:
         return found
 
     def is_dropped(self) -> bool:
-        """Whether the connection ends, after any READY."""
+        """Whether the connection ends, after any READY and a FAULT."""
         message = self.receive()
-        while isinstance(message, protocol.Ready):
+        while isinstance(message, protocol.Ready | protocol.Fault):
             message = self.receive()
         return message is None
 

@@ -78,6 +78,34 @@ def test_nothing_outlives_a_snakemake_that_is_killed(tmp_path: Path, four: Prete
 
 
 @pytest.mark.slow
+def test_no_run_uses_more_gpus_than_it_may(tmp_path: Path, four: PretendedGPUs) -> None:
+    workflow = workflow_with(tmp_path / "run", 1, 30)
+    result = workflow.run("--cores", "8", "--resources", "gpu=1", config=["gpus_per_archive=3"], env=four.environment)
+    assert result.returncode == 0, result.stdout
+    assert [record["gpus"] for record in records(workflow)] == [four.uuids[:1]]
+    result = workflow.run("-F", "--cores", "8", "--resources", "gpu=0", env=four.environment)
+    assert result.returncode == 0, result.stdout
+    assert [record["device"] for record in records(workflow)] == ["cpu"]
+    result = workflow.run("-F", "--cores", "8", "--resources", "gpu=0", config=["device=cuda"], env=four.environment)
+    assert result.returncode == 1
+    assert "the run may use no GPU; give it --resources gpu=1, or more" in result.stdout
+
+
+@pytest.mark.slow
+def test_cores_are_shared_by_the_archives_that_are_to_be_done(tmp_path: Path, four: PretendedGPUs) -> None:
+    workflow = workflow_with(tmp_path / "run", 6, 2)
+    arguments = ("--cores", "12", "--resources", "gpu=1")
+    result = workflow.run(*arguments, env=four.environment)
+    assert result.returncode == 0, result.stdout
+    # The archives are small, and there are more of them than run at a time.
+    assert {record["threads"] for record in records(workflow)} == {2}
+    make_zip(workflow.folder / "raw_zips" / "new.zip", [("a.jpg", encoded("bus", scale=0.2))])
+    result = workflow.run(*arguments, env=four.environment)
+    assert result.returncode == 0, result.stdout
+    assert json.loads((workflow.output / "manifests/new.json").read_text())["threads"] == 12
+
+
+@pytest.mark.slow
 def test_a_giant_archive_may_have_several_gpus(tmp_path: Path, four: PretendedGPUs) -> None:
     workflow = workflow_with(tmp_path / "run", 1, 30)
     result = workflow.run("--cores", "8", "--resources", "gpu=4", config=["gpus_per_archive=3"], env=four.environment)

@@ -27,21 +27,21 @@ def uses_gpu():
     return config["device"] != "cpu" and config["engine"] != "openvino" and config["precision"] != "int8"
 
 
-@functools.cache
-def visible_gpus():
-    """How many GPUs the jobs would find on this machine."""
-    return len(gpu.visible()) if uses_gpu() else 0
-
-
-def gpus():
-    """How many GPUs, or archives at a time where there are none, the run may use."""
+def gpu_limit():
+    """The value of --resources gpu."""
     limits = workflow.global_resources
-    return max(1, limits["gpu"].value) if "gpu" in limits else 1
+    return limits["gpu"].value if "gpu" in limits else 1
+
+
+@functools.cache
+def local_gpus():
+    """How many GPUs the jobs use between them on this machine."""
+    return min(gpu_limit(), len(gpu.visible())) if uses_gpu() and gpu_limit() else 0
 
 
 def gpus_of_run(wildcards, input):
     """How many GPUs the jobs on a machine may use between them."""
-    return config["gpus_per_archive"] if on_cluster() else gpus()
+    return config["gpus_per_archive"] if on_cluster() else gpu_limit()
 
 
 def gpus_per_archive(wildcards):
@@ -49,15 +49,21 @@ def gpus_per_archive(wildcards):
     once."""
     if on_cluster():
         return config["gpus_per_archive"] if uses_gpu() else 0
-    return 0 if visible_gpus() else min(config["gpus_per_archive"], gpus())
+    return 0 if local_gpus() else min(config["gpus_per_archive"], gpu_limit())
+
+
+@functools.cache
+def number_to_do():
+    """How many archives the run does, as far as the records tell."""
+    return len(PLAN.pending.keys() | asked_for_again())
 
 
 def archives_at_once():
     """How many archives share the cores of this machine."""
-    if visible_gpus():
-        most = ARCHIVES_PER_GPU * min(gpus(), visible_gpus()) // config["gpus_per_archive"]
-        return max(1, min(most, len(ARCHIVES)))
-    return gpus() // min(config["gpus_per_archive"], gpus())
+    if local_gpus():
+        sharing = ARCHIVES_PER_GPU * local_gpus() // min(config["gpus_per_archive"], local_gpus())
+        return max(1, min(sharing, number_to_do()))
+    return max(1, gpu_limit()) // max(1, min(config["gpus_per_archive"], gpu_limit()))
 
 
 def cores_per_archive(wildcards):
@@ -65,7 +71,7 @@ def cores_per_archive(wildcards):
     if on_cluster():
         return CORES if archive_bytes(wildcards.archive) < LARGE else LARGE_CORES
     cores = max(1, all_cores(wildcards) // archives_at_once())
-    if visible_gpus() and len(ARCHIVES) > archives_at_once() and archive_bytes(wildcards.archive) < SMALL:
+    if local_gpus() and number_to_do() > archives_at_once() and archive_bytes(wildcards.archive) < SMALL:
         return min(SMALL_CORES, cores)
     return cores
 
@@ -85,7 +91,10 @@ def half_of_the_cores(wildcards):
 def crop_memory(wildcards, threads, attempt):
     """Megabytes. Measured on CPUs: 650, up to 250 more for each core beyond two, and 1,200 when it meets bombs. The engine
     process of a GPU has torch and CUDA, with 3 GB, and what workers have in flight there, with half a GB."""
-    engines = config["gpus_per_archive"] if uses_gpu() else 0
+    if on_cluster():
+        engines = config["gpus_per_archive"] if uses_gpu() else 0
+    else:
+        engines = min(config["gpus_per_archive"], local_gpus())
     return (2000 + 250 * threads + 4000 * engines) * attempt
 
 

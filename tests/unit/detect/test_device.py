@@ -53,23 +53,18 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "kind", "threads", "gpus", "count"),
+    ("workers", "threads", "gpus", "count"),
     [
-        (3, "cpu", 8, 0, 3),
-        ("auto", "cpu", 1, 0, 1),
-        ("auto", "cpu", 8, 0, 1),
-        ("auto", "cpu", 9, 0, 1),
-        ("auto", "cpu", 14, 0, 2),
-        ("auto", "cpu", 64, 0, 8),
-        ("auto", "cuda", 2, 1, 1),
-        ("auto", "cuda", 8, 1, 1),
-        ("auto", "cuda", 14, 1, 2),
-        ("auto", "cuda", 64, 1, 8),
-        ("auto", "cuda", 2, 0, 1),
-        ("auto", "cuda", 2, 4, 4),
-        ("auto", "cuda", 64, 4, 8),
-        (2, "cuda", 64, 2, 2),
+        (3, 8, 0, 3),
+        ("auto", 1, 0, 1),
+        ("auto", 8, 0, 1),
+        ("auto", 9, 0, 1),
+        ("auto", 14, 0, 2),
+        ("auto", 64, 0, 8),
+        ("auto", 2, 4, 4),
+        ("auto", 64, 4, 8),
+        (2, 64, 2, 2),
     ],
 )
-def test_worker_count(workers: int | Literal["auto"], kind: device.Device, threads: int, gpus: int, count: int) -> None:
-    assert device.worker_count(workers, kind, threads, gpus) == count
+def test_worker_count(workers: int | Literal["auto"], threads: int, gpus: int, count: int) -> None:
+    assert device.worker_count(workers, threads, gpus) == count

@@ -27,12 +27,10 @@ def choose(speed: Speed, precision: Precision) -> tuple[Device, EngineName]:
     return "cpu", "torch" if speed.engine == "torch" else "openvino"
 
 
-def worker_count(workers: int | Literal["auto"], device: Device, threads: int, gpus: int) -> int:
+def worker_count(workers: int | Literal["auto"], threads: int, gpus: int) -> int:
     """Processes for an archive on `threads` cores and `gpus` GPUs, for the setting `workers`."""
     if workers != "auto":
         return workers
-    if device == "cuda":
-        # At least one for each engine process.
-        return max(gpus, round(threads / 8), 1)
-    # Threads of one process share the decoding well up to about eight; beyond, Python itself is in the way.
-    return max(1, round(threads / 8))
+    # Threads of one process share the decoding well up to about eight; beyond, Python itself is in the way. Each engine
+    # process has at least one worker.
+    return max(1, gpus, round(threads / 8))

@@ -155,6 +155,10 @@ class Engines:
                         addresses.append(self._address(gpu))
             except OSError as error:
                 raise MachineError.from_os_error(error, "leasing a GPU") from None
+            except subprocess.CalledProcessError:
+                raise MachineError(
+                    "the engine process of a GPU cannot be started: there may be too many processes; run again"
+                ) from None
             yield addresses
 
     def kill(self, address: Address) -> None:
@@ -189,6 +193,7 @@ class Engines:
         except (FileNotFoundError, ConnectionRefusedError):
             # Whoever connects now finds a socket that listens, and waits until the process accepts.
             with new_socket() as listening, self._leases.take_engine(gpu, self._run) as engine:
+                engine.truncate(0)  # it is not this process that is to be ended
                 address.path.unlink(missing_ok=True)
                 listening.bind(str(address.path))
                 listening.listen(_BACKLOG)

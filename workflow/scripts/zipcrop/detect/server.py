@@ -7,6 +7,7 @@ process ends with its run, when nobody has been connected for a while, and after
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import selectors
 import signal
@@ -23,7 +24,7 @@ from zipcrop.detect.buckets import Buckets
 from zipcrop.detect.clients import Client, Clients, Photo
 from zipcrop.detect.model import Model
 from zipcrop.detect.slots import Slots, slot_bytes
-from zipcrop.errors import OutOfGPUMemory, ZipcropError, one_line
+from zipcrop.errors import ModelError, OutOfGPUMemory, ZipcropError, one_line
 from zipcrop.process import gpu, lock
 from zipcrop.terminal import say
 
@@ -60,9 +61,15 @@ def main(text: str) -> None:
     os.environ.update(gpu.environment(start.gpu))  # before CUDA is there
     engine = os.fdopen(start.engine, "a+", encoding="utf-8")
     lock.name_holder(engine)
+    faulthandler.enable()  # tells where it was when a driver crashed
     _log(f"starts for {start.gpu.uuid}, in process {os.getpid()}")
     listening = socket.socket(fileno=start.listening)
-    Server(listening, start, lambda: load_network(start.spec)).run()
+    try:
+        Server(listening, start, lambda: load_network(start.spec)).run()
+    except BaseException:
+        # Without the thread that listens, clients would wait for ever.
+        traceback.print_exc()
+        os._exit(1)
 
 
 def load_network(spec: Spec) -> Network:
@@ -70,6 +77,8 @@ def load_network(spec: Spec) -> Network:
     from zipcrop.detect import network
 
     model = Model.read(spec.model)
+    if model.identity != spec.identity:
+        raise ModelError("the model was prepared anew while the run used it; run again")
     loaded = network.load(model, spec.image_size, spec.batch)
     network.try_out(loaded, model.stride)
     return loaded
@@ -122,7 +131,7 @@ class Server:
 
     # -- The thread that listens --------------------------------------------------------------------------------------
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # nobody is there, or there are too many files
             connection, _ = self._listening.accept()
             self._selector.register(connection, selectors.EVENT_READ, self._clients.add(connection))
 
@@ -143,7 +152,9 @@ class Server:
         except OSError:
             self._drop(client)
         except (protocol.ProtocolError, ValueError) as error:
-            self._drop(client, f"a client was wrong: {error}")
+            why = f"the engine process cannot take what a worker has sent: {error}"
+            self._clients.refuse(client, protocol.Fault(f"{why}; please report this bug"))
+            self._drop(client, why)
 
     def _greet(self, client: Client) -> None:
         hello, descriptors = protocol.receive_hello(client.connection)
@@ -190,8 +201,9 @@ class Server:
         self._waiting.drop(lambda photo: photo.client is client)
 
     def _end_if_idle(self) -> None:
-        # A job has the turn when it connects. So nobody can come between the last look and the end.
-        with self._leases.turn():
+        # A job has the turn when it connects. So nobody can come between the last look and the end. This process does
+        # not wait for its turn: whoever has it may be waiting for its end.
+        with contextlib.suppress(lock.LockedError), self._leases.turn(wait=False):
             self._accept()
             if not self._clients:
                 self._end("nobody needs it")

@@ -51,11 +51,19 @@ class Choice:
         self._progress = progress
         self._speed = job.speed
         self._spec = Spec.of(model, job.settings.image_size, job.speed.batch)
+        if job.gpus == 0 and self._may_do_without:
+            self._speed = dataclasses.replace(self._speed, device="cpu")
         self._device, self._engine = device.choose(self._speed, job.settings.precision)
         if self._device == "cuda":
+            if job.gpus == 0:
+                raise MachineError("device is cuda, but the run may use no GPU; give it --resources gpu=1, or more")
             self._engines = Engines(self._spec, job.engine_logs)
             self._gpus = gpu.visible()
             self._leave_out_unusable()
+
+    @property
+    def _may_do_without(self) -> bool:
+        return self._speed.device == "auto"
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Hardware]:
@@ -66,8 +74,8 @@ class Choice:
         with contextlib.ExitStack() as leases:
             addresses: Sequence[Address] = ()
             if self._device == "cuda":
-                most = self._speed.gpus_per_archive
-                count = most if self._speed.workers == "auto" else min(most, self._speed.workers)
+                wanted = min(self._speed.gpus_per_archive, self._job.gpus)
+                count = wanted if self._speed.workers == "auto" else min(wanted, self._speed.workers)
                 addresses = leases.enter_context(self._engines.lease(self._gpus, count, self._job.gpus))
             hardware = self._hardware(addresses)
             if addresses:
@@ -85,7 +93,7 @@ class Choice:
         return self._hardware(())
 
     def _hardware(self, addresses: Sequence[Address]) -> Hardware:
-        workers = device.worker_count(self._speed.workers, self._device, self._job.threads, len(addresses))
+        workers = device.worker_count(self._speed.workers, self._job.threads, len(addresses))
         return Hardware(self._device, self._engine, workers, addresses)
 
     def has_worked(self, address: Address) -> bool:
@@ -105,7 +113,7 @@ class Choice:
         self._gpus = [each for each, reason in zip(self._gpus, why, strict=True) if not reason]
         if self._gpus:
             return
-        if self._speed.device != "auto":
+        if not self._may_do_without:
             raise MachineError(f"{why[-1]}; set device: cpu, or see that CUDA works, and run again")
         self._progress.log("on the CPU, since no GPU can be used")
         self._speed = dataclasses.replace(self._speed, device="cpu")

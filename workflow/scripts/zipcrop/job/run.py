@@ -14,7 +14,7 @@ from zipcrop.archive import source
 from zipcrop.archive.confirmed import ConfirmedArchive, check_state
 from zipcrop.archive.reader import ArchiveError, Member
 from zipcrop.detect import model as prepared
-from zipcrop.errors import EngineError, EngineGone, GPUUnusable, MachineError, ZipcropError, machine_faults
+from zipcrop.errors import EngineError, EngineGone, GPUUnusable, MachineError, ModelError, ZipcropError, machine_faults
 from zipcrop.image import selection
 from zipcrop.job import entry, plan
 from zipcrop.job.hardware import Choice
@@ -51,6 +51,11 @@ def _run(job: Job, progress: Progress) -> None:
     # Before anything is read: from here on, every change of the archive is noticed.
     state = None if job.refused else source.at(job.zip).state()
     model = prepared.Model.read(job.model)
+    if job.settings.image_size % model.stride:
+        raise ModelError(
+            f"the weights {model.name} need an image_size that is a multiple of {model.stride}, which "
+            f"{job.settings.image_size} is not; set another one"
+        )
     _check_unchanged(job)
     identity = (job.fingerprint, model.identity, json.dumps(job.settings.flat()), str(RESULTS_VERSION))
     with Staging(job.output, job.archive, *identity) as staging:
@@ -188,6 +193,7 @@ class _Work:
                 else:
                     return hardware
             self.choice.do_without(unusable.address, str(unusable))
+            restarts = 0
         return self.choice.planned()
 
     def _task(self, hardware: Hardware) -> Task:

@@ -57,16 +57,21 @@ def visible() -> list[GPU]:
     """
     import pynvml
 
+    def uuid_of(index: int) -> str | None:
+        try:
+            return str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index)))
+        except pynvml.NVMLError:  # it is lost, or not for this user
+            return None
+
     try:
         pynvml.nvmlInit()
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        uuids = [uuid_of(index) for index in range(pynvml.nvmlDeviceGetCount())]
         pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return []
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if names is None:
-        return [GPU(uuid, uuid) for uuid in uuids]
+        return [GPU(uuid, uuid) for uuid in uuids if uuid]
     gpus: dict[str, GPU] = {}
     for name in map(str.strip, names.split(",")):
         uuid = _find(name, uuids)
@@ -76,14 +81,14 @@ def visible() -> list[GPU]:
     return list(gpus.values())
 
 
-def _find(name: str, uuids: list[str]) -> str | None:
+def _find(name: str, uuids: list[str | None]) -> str | None:
     """The UUID of the GPU that `CUDA_VISIBLE_DEVICES` calls `name`: a number, the beginning of a UUID, or a part of a
-    GPU (MIG), which the driver lists elsewhere."""
+    GPU (MIG), which the driver lists elsewhere. `uuids` has None for a GPU that cannot be used."""
     if name.isdecimal():
         return uuids[int(name)] if int(name) < len(uuids) else None
     if name.startswith("MIG-") and uuids:
         return name
-    return next((uuid for uuid in uuids if name.startswith("GPU-") and uuid.startswith(name)), None)
+    return next((uuid for uuid in uuids if uuid and name.startswith("GPU-") and uuid.startswith(name)), None)
 
 
 def environment(gpu: GPU) -> dict[str, str]:
@@ -105,15 +110,15 @@ class Run:
 
 
 class Leases:
-    """The leases in a folder. All but `turn` and `mark` are for the process whose turn it is."""
+    """The leases in a folder. Only the process whose turn it is may choose, take a lease or name its holder."""
 
     def __init__(self, folder: Path = LEASES) -> None:
         self.folder = folder
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, wait: bool = True) -> Iterator[None]:
         """Lets one process at a time choose and start engine processes, lest two find the same GPU free. Raises OSError
-        where the folder cannot be used."""
+        where the folder cannot be used, and LockedError unless it is to `wait`."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if self.folder.lstat().st_uid != os.getuid():  # another user may have made it, with links in it
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
@@ -121,6 +126,8 @@ class Leases:
             try:
                 turn = lock.acquire(self.folder / "turn")
             except lock.LockedError:
+                if not wait:
+                    raise
                 time.sleep(_INTERVAL)
             else:
                 break
