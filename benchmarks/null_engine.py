@@ -120,15 +120,17 @@ def start(bench: Bench, sources: Sequence[bytes]) -> None:
 
 def memory(bench: Bench, sources: Sequence[bytes], count: int) -> None:
     """Adds peak memory by the number of photos."""
-    peaks = []
-    for number in (count, 10 * count):
-        archive = bench.archive(f"many-{number}", sources, number)
-        crop_jobs.end_engines()  # each engine process has met this archive alone
-        peaks.append(bench.crop(archive).peak_bytes)
-        bench.report.add(f"peak memory with {number} photos, MB", [peaks[-1] / 1e6])
-        archive.unlink()
+    archives = [bench.archive(f"many-{number}", sources, number) for number in (count, 10 * count)]
+    peaks: list[list[int]] = [[], []]
+    for _ in range(bench.rounds):
+        for archive, found in zip(archives, peaks, strict=True):
+            crop_jobs.end_engines()  # each engine process has met this archive alone
+            found.append(bench.crop(archive).peak_bytes)
     bench.report.raw["memory"] = peaks
-    bench.report.add(f"peak memory, {10 * count} ÷ {count} photos", [peaks[1] / peaks[0]], 1.1, at_most=True)
+    bench.report.add(f"peak memory with {count} photos, MB", [peak / 1e6 for peak in peaks[0]])
+    bench.report.add(f"peak memory with {10 * count} photos, MB", [peak / 1e6 for peak in peaks[1]])
+    ratios = [many / few for few, many in zip(*peaks, strict=True)]
+    bench.report.add(f"peak memory, {10 * count} ÷ {count} photos", ratios, 1.1, at_most=True)
 
 
 def measure(options: argparse.Namespace, scratch: Path) -> Report:
