@@ -115,7 +115,7 @@ class Network:
         raise OutOfGPUMemory
 
     def _shortages(self) -> contextlib.AbstractContextManager[None]:
-        return _shortages(self._has_worked or self._hardware.is_full())
+        return _shortages(lambda: self._has_worked or self._hardware.is_full())
 
     def finish(self, batch: Batch) -> np.ndarray:
         """What the network says of each photo of a batch, float32 (N, 5, anchors), see `Detector`. It stays there until
@@ -209,13 +209,13 @@ class _Memory:
 
 
 @contextlib.contextmanager
-def _shortages(also_hidden: bool) -> Iterator[None]:
-    """Turns what torch raises where the GPU has too little memory into OutOfGPUMemory; `also_hidden` if a GPU where
-    convolutions fail is known to be one that can do them."""
+def _shortages(also_hidden: Callable[[], bool]) -> Iterator[None]:
+    """Turns what torch raises where the GPU has too little memory into OutOfGPUMemory. `also_hidden` tells, after the
+    fact, whether a convolution that fails is taken for a shortage."""
     try:
         yield
     except RuntimeError as error:
-        if not _is_shortage(error, also_hidden):
+        if not _is_shortage(error, also_hidden()):
             raise
     else:
         return
@@ -242,7 +242,7 @@ def load(model: Model, image_size: int, batch: int) -> Network:
     anything where it cannot use the GPU.
     """
     try:
-        with _shortages(also_hidden=False):
+        with _shortages(also_hidden=lambda: False):
             hardware = CUDA()
             # Weights reach the GPU in the order in which they are used there.
             with hardware.run():
