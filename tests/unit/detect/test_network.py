@@ -27,6 +27,12 @@ from zipcrop.errors import MachineError, ModelError, OutOfGPUMemory
 DEVICE = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Threads of torch's own wait for each other by spinning, for minutes where other tests run beside them."""
+    torch.set_num_threads(1)
+
+
 @functools.cache
 def photos() -> list[np.ndarray]:
     """Letterboxed photos of several shapes; the first two have the same."""
