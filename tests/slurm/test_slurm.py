@@ -125,7 +125,7 @@ def test_the_same_results_as_on_one_machine(
     assert {job["SLURMD_NODENAME"] for job in jobs} == set(cluster.nodes)
     (more,) = (job["SLURM_JOB_ID"] for job in jobs if job["archive"] == "two  spaces/more")
     details = cluster.details(more)
-    assert (details["NumCPUs"], details["MinMemoryNode"], details["TimeLimit"]) == ("4", "6000M", "00:30:00")
+    assert (details["NumCPUs"], details["MinMemoryNode"], details["TimeLimit"]) == ("4", "7000M", "00:30:00")
     # The archives, survey and export.
     assert len(cluster.jobs()) == 7
     again = workflow.run(*PROFILE, env=env)
