@@ -9,20 +9,10 @@ from pathlib import Path
 
 import psutil
 
+import pretended_gpu
 from helpers.environment import patched_everywhere
 from zipcrop.process import gpu
 
-_DRIVER = """
-UUIDS = {uuids!r}
-
-class NVMLError(Exception):
-    pass
-
-nvmlInit = nvmlShutdown = lambda: None
-nvmlDeviceGetCount = lambda: len(UUIDS)
-nvmlDeviceGetHandleByIndex = lambda index: index
-nvmlDeviceGetUUID = lambda index: UUIDS[index]
-"""
 FORMULA = """
 import numpy as np
 import time
@@ -79,7 +69,7 @@ class PretendedGPUs:
         self.uuids = [f"GPU-{number}-{uuid.uuid4()}" for number in range(count)]
         self.folder = folder
         self.environment = patched_everywhere(folder, "zipcrop.detect.server", server, others or {})
-        (folder / "pynvml.py").write_text(_DRIVER.format(uuids=self.uuids))
+        pretended_gpu.write_driver(folder, self.uuids)
         if not torch:
             (folder / "torch.py").write_text('raise ImportError("only an engine process may import torch")\n')
 

@@ -14,7 +14,7 @@ import pytest
 
 from helpers import formula
 from helpers.effort import time_limit
-from helpers.engine_process import SPEC, EngineProcess, noise, serving, short_folder, wait_until
+from helpers.engine_process import SPEC, EngineProcess, noise, serving, wait_until
 from helpers.formula import answer
 from helpers.job import IMAGE_SIZE
 from helpers.photos import letterboxed, photo
@@ -34,19 +34,6 @@ THRESHOLDS = Thresholds(confidence=0.1, iou=0.7, max_detections=300)
 def limit() -> Iterator[None]:
     with time_limit(180):
         yield
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[EngineProcess]:
-    """One process that all may use who leave it alive."""
-    with short_folder() as made, serving(made) as process:
-        yield process
 
 
 @dataclass

@@ -19,7 +19,7 @@ import pytest
 
 from helpers import formula
 from helpers.effort import time_limit
-from helpers.engine_process import SPEC, Client, EngineProcess, noise, serving, short_folder, wait_until
+from helpers.engine_process import SPEC, Client, EngineProcess, noise, serving, wait_until
 from helpers.files import open_files
 from helpers.formula import answer
 from helpers.project import ROOT, SCRIPTS
@@ -33,19 +33,6 @@ from zipcrop.process.gpu import Leases
 def limit() -> Iterator[None]:
     with time_limit(120):
         yield
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[EngineProcess]:
-    """One process that all may use who leave it alive."""
-    with short_folder() as made, serving(made) as process:
-        yield process
 
 
 def assert_works(engine: EngineProcess, seed: int = 0) -> None:

@@ -83,9 +83,8 @@ class Choice:
             try:
                 yield hardware
             except EngineHangs as error:
-                for address in addresses:
-                    if address is error.address:
-                        self._engines.kill(address)
+                if error.address is not None:
+                    self._engines.kill(error.address)
                 raise
 
     def planned(self) -> Hardware:
