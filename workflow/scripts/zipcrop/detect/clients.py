@@ -73,9 +73,9 @@ class Clients:
 
     def welcome(self, client: Client) -> None:
         """Notes that a client has introduced itself."""
-        client.has_introduced_itself = True
         with self._lock:
-            if self._news:
+            client.has_introduced_itself = True  # and not before: `tell` would send what is sent again here
+            if isinstance(self._news, protocol.Ready):  # a fault it has been told already
                 self._send(client, self._news)
 
     def refuse(self, client: Client, fault: protocol.Fault) -> None:
