@@ -123,16 +123,16 @@ class Client:
 
     def __init__(self, address: Address, count: int = 8) -> None:
         """Connects to `address`, and makes `count` slots."""
+        self.address = address
         self.connection = address.connect()
         self.connection.settimeout(30)
-        self.spec = address.spec
         self.count = count
-        self.size = slots.slot_bytes(self.spec.image_size)
+        self.size = slots.slot_bytes(address.spec.image_size)
         self.slots, self.descriptor = slots.create(count, self.size)
 
     def hello(self) -> Client:
         """Introduces itself properly."""
-        protocol.send(self.connection, self.spec.hello(self.count, self.size), self.descriptor)
+        protocol.send(self.connection, self.address.spec.hello(self.count, self.size), self.descriptor)
         return self
 
     def photo(self, slot: int, image: np.ndarray) -> None:
@@ -142,9 +142,11 @@ class Client:
         protocol.send(self.connection, protocol.Photo(slot, height, width))
 
     def wait_until_read(self) -> None:
-        """Waits until the other side has taken all that was sent."""
+        """Waits until the other side has dealt with all that was sent. Its network has to be loaded."""
         wait_until(lambda: fcntl.ioctl(self.connection, termios.TIOCOUTQ, bytes(4)) == bytes(4))
-        time.sleep(0.1)  # and has dealt with the last message
+        with Client(self.address) as later:  # one thread takes all messages, one after the other
+            protocol.send(later.connection, self.address.spec.hello())
+            assert isinstance(later.receive(), protocol.Ready)
 
     def receive(self) -> protocol.Message | None:
         """The next message; None at the end, also where the other side has not read everything."""
