@@ -151,7 +151,7 @@ def test_200_random_kills_of_jobs_and_engine_processes_change_nothing(tmp_path: 
             assert snakemake.poll() is None
             time.sleep(0.02)
         while snakemake.poll() is None:
-            time.sleep(draw.random() * 0.5)
+            time.sleep(draw.random() * 0.35)
             # Not for ever, or the last ones would never come to their end.
             # Engine processes are fewer, and gone for a while after each kill.
             running = {"job": running_jobs(snakemake.pid), "engine": four.engines()}
