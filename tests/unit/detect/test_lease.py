@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +143,7 @@ def test_jobs_that_come_at_once_start_one_process(machine: Machine) -> None:
 def test_the_process_is_nobodys_child_and_keeps_no_pipe_of_the_job_open(machine: Machine) -> None:
     code = f"""
 import sys
+import threading
 from pathlib import Path
 from helpers.engine_process import SPEC
 from zipcrop.detect.lease import Engines
@@ -196,6 +198,7 @@ def test_an_engine_that_hangs_is_killed(machine: Machine) -> None:
         (process,) = machine.processes()
         process.suspend()
         engines.kill(address)
+        assert machine.pid(address, owner) is None
         wait_until(lambda: not machine.processes())
         engines.kill(address)  # there is none any more
     with engines.lease([ONE], 1, 1) as (address,):
@@ -247,6 +250,37 @@ def test_another_model_of_the_same_run_gets_another_process(machine: Machine) ->
         assert_works(one)
         assert_works(two)
         assert len(machine.processes()) == 2
+
+
+def test_a_socket_that_a_killed_process_has_not_closed_yet_is_not_taken_for_one_that_works(machine: Machine) -> None:
+    owner = machine.new_run()
+    engines = machine.engines(owner)
+    with engines.lease([ONE], 1, 1) as (address,):
+        assert_works(address)
+        engines.kill(address)
+    address.path.unlink()
+    with lease.new_socket() as closing:
+        closing.bind(str(address.path))
+        closing.listen(1)
+        with engines.lease([ONE], 1, 1) as (address,):
+            assert_works(address)
+
+
+def test_a_process_that_is_ending_is_waited_for_and_not_connected_to(machine: Machine) -> None:
+    owner = machine.new_run()
+    engines = machine.engines(owner)
+    with engines.lease([ONE], 1, 1) as (address,):
+        assert_works(address)
+    (process,) = machine.processes()
+    process.suspend()
+    of = ProcessId.of
+    machine.monkeypatch.setattr(ProcessId, "of", lambda pid: None if pid == process.pid else of(pid))
+    end = threading.Timer(0.5, process.kill)
+    end.start()
+    with engines.lease([ONE], 1, 1) as (address,):
+        assert end.finished.is_set()
+        assert_works(address)
+    end.join()
 
 
 def test_that_a_gpu_cannot_be_used_is_noted_once_for_a_run(machine: Machine) -> None:

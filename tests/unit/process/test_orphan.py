@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from helpers.project import ROOT
+from zipcrop.process.orphan import ProcessId
 
 # A parent with a child that ends with it; the child says its number once it is prepared.
 PARENT = """
@@ -71,3 +72,14 @@ def test_a_child_that_has_lost_its_parent_already_ends(tmp_path: Path) -> None:
         parent.kill()
     child.wait(timeout=10)
     assert not survived.exists()
+
+
+def test_a_process_that_is_ending_is_there_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ProcessId.of(os.getpid())
+    assert own is not None
+    assert own.is_alive()
+    before, name, after = Path("/proc/self/stat").read_text().rpartition(")")
+    fields = after.split()
+    fields[6] = str(int(fields[6]) | 4)  # PF_EXITING
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"{before}{name} {' '.join(fields)}")
+    assert not own.is_alive()

@@ -162,12 +162,14 @@ class Engines:
             yield addresses
 
     def kill(self, address: Address) -> None:
-        """Kills the engine process at `address`, which hangs."""
+        """Kills the engine process at `address`, which hangs, and waits a while until it is gone."""
         with self._leases.turn():  # else the holder might be a process that looks whether there is one
             pid = self._leases.engine_pid(address.gpu, self._run)
             if pid:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(MachineError):
+                    self._leases.take_engine(address.gpu, self._run).close()
 
     def mark_unusable(self, gpu: GPU, why: str) -> bool:
         """Notes that this run cannot use the GPU. Whether this job is the first to say so."""
@@ -188,9 +190,8 @@ class Engines:
     def _connect_or_start(self, gpu: GPU) -> socket.socket:
         """A connection to the engine process of the GPU, which does not end as long as there is one."""
         address = self._address(gpu)
-        try:
-            connection = address.connect()
-        except (FileNotFoundError, ConnectionRefusedError):
+        connection = self._connect(address)
+        if connection is None:
             # Whoever connects now finds a socket that listens, and waits until the process accepts.
             with new_socket() as listening, self._leases.take_engine(gpu, self._run) as engine:
                 engine.truncate(0)  # it is not this process that is to be ended
@@ -201,6 +202,20 @@ class Engines:
                 connection = address.connect()
         with contextlib.suppress(OSError):  # it has just ended, which workers will see
             protocol.send(connection, self._spec.hello())
+        return connection
+
+    def _connect(self, address: Address) -> socket.socket | None:
+        """A connection to the engine process at `address`; None if there is none, or if it is ending."""
+        try:
+            connection = address.connect()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        # The kernel closes the files of a killed process one after the other, those of its GPU among them: who was
+        # connected knows of its end while its socket may still listen, and its lease may still hold.
+        pid = self._leases.engine_pid(address.gpu, self._run)
+        if pid is None or (pid and ProcessId.of(pid) is None):
+            connection.close()
+            return None
         return connection
 
     def _start(self, address: Address, listening: socket.socket, engine: IO[str]) -> None:

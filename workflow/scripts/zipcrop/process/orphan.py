@@ -16,6 +16,7 @@ from pathlib import Path
 
 _INTERVAL = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PF_EXITING = 0x4  # linux/sched.h
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,15 @@ class ProcessId:
 
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
-        """The process that has the number `pid` now; None if there is none, or if it has ended and nobody has asked for
-        its exit status yet."""
+        """The process that has the number `pid` now; None if there is none, or if it is ending, or has ended and nobody
+        has asked for its exit status yet."""
         try:
-            # Behind the program's name, which may hold anything: the state, and 18 fields later the start (proc(5)).
+            # Behind the program's name, which may hold anything: the state, the flags as the sixth field after it, and
+            # the start as the nineteenth (proc(5)).
             state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         except (OSError, ValueError):
             return None
-        return None if state in "ZX" else cls(pid, int(fields[18]))
+        return None if state in "ZX" or int(fields[5]) & _PF_EXITING else cls(pid, int(fields[18]))
 
     @classmethod
     def parse(cls, text: str) -> ProcessId | None:
