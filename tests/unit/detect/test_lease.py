@@ -143,7 +143,6 @@ def test_jobs_that_come_at_once_start_one_process(machine: Machine) -> None:
 def test_the_process_is_nobodys_child_and_keeps_no_pipe_of_the_job_open(machine: Machine) -> None:
     code = f"""
 import sys
-import threading
 from pathlib import Path
 from helpers.engine_process import SPEC
 from zipcrop.detect.lease import Engines
